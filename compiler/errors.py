@@ -1,0 +1,49 @@
+"""CompilerError
+ExampleError        a broken example: carries file and line
+StoreError          the store can't be opened, read or written
+BudgetExceeded      a dollar cap would be passed by the next call
+ModelFailed         a background call got no usable answer
+    ModelBusy       the upstream said 429: background work stops for a while
+    ModelRefused    the model refused or returned nothing
+CompileFailed       no card: carries the reason an operator reads
+"""
+
+
+class CompilerError(Exception):
+    pass
+
+
+class ExampleError(CompilerError):
+    def __init__(self, message: str, *, path: str = "", line: int = 0) -> None:
+        where = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
+        super().__init__(where + message)
+        self.path = path
+        self.line = line
+
+
+class StoreError(CompilerError):
+    pass
+
+
+class BudgetExceeded(CompilerError):
+    def __init__(self, message: str, *, scope: str) -> None:
+        super().__init__(message)
+        self.scope = scope  # "day" or "compile"
+
+
+class ModelFailed(CompilerError):
+    pass
+
+
+class ModelBusy(ModelFailed):
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds
+
+
+class ModelRefused(ModelFailed):
+    pass
+
+
+class CompileFailed(CompilerError):
+    pass

@@ -1,0 +1,143 @@
+"""Where every dollar goes: sums by hour, task, model, role and route, added in one transaction a flush."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple, Self
+
+from compiler.pricing import Usage
+from compiler.store import Store
+
+Role = Literal["serve", "shadow", "compile", "judge", "conductor", "expert"]
+KEEP_HOURLY_SECONDS = 400 * 24 * 3_600
+UNDECLARED = "-"  # the task of a request that belongs to none
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One upstream call. `cost` and `baseline` in USD; None where no price or no estimate is known.
+
+    `ends_request` is true for the one call of a client's request that answered it, so that requests can be counted
+    beside calls; `incumbent` when the app's own model answered, so that its habits (output length) can be learned.
+    """
+
+    task: str
+    model: str
+    role: Role
+    route: str
+    usage: Usage
+    cost: float | None
+    baseline: float | None = None
+    tenant: str = "default"
+    failed: bool = False
+    ends_request: bool = False
+    incumbent: bool = False
+
+
+@dataclass
+class Sums:
+    calls: int = 0
+    requests: int = 0
+    failed: int = 0
+    counted: int = 0
+    unpriced: int = 0
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cost: float = 0.0
+    baseline: float = 0.0
+    baselined: int = 0
+
+    def add(self, other: Self) -> None:
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @classmethod
+    def of(cls, charge: Charge) -> Self:
+        usage = charge.usage
+        return cls(
+            calls=1,
+            requests=int(charge.ends_request),
+            failed=int(charge.failed),
+            counted=int(usage.counted),
+            unpriced=int(charge.cost is None),
+            **usage.by_type(),
+            cost=charge.cost or 0.0,
+            baseline=charge.baseline or 0.0,
+            baselined=int(charge.baseline is not None),
+        )
+
+
+_SUMMED = tuple(f.name for f in fields(Sums))
+
+
+class Row(NamedTuple):
+    model: str
+    role: str
+    route: str
+
+
+class Incumbent(NamedTuple):
+    """What the app's own model was seen to do on a task, over all its answers."""
+
+    calls: int = 0
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+
+
+class Ledger:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, charges: Iterable[Charge]) -> None:
+        """Add calls to the current hour and to the totals. Durable when it returns; StoreError: nothing was added."""
+        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+        grouped: dict[tuple[str, str], list[Charge]] = {}
+        for charge in charges:
+            grouped.setdefault((charge.tenant, charge.task), []).append(charge)
+        if not grouped:
+            return
+        with self._store.transact():
+            for (tenant, task), group in grouped.items():
+                self._add_to(f"ledger:{hour}:{tenant}:{task}", group, KEEP_HOURLY_SECONDS)
+                self._add_to(f"totals:{tenant}:{task}", group, None)
+                self._see_incumbent(task, [c for c in group if c.incumbent and not c.failed])
+
+    def _add_to(self, key: str, charges: list[Charge], expire: float | None) -> None:
+        rows = self._read(key)
+        for charge in charges:
+            rows.setdefault(Row(charge.model, charge.role, charge.route), Sums()).add(Sums.of(charge))
+        self._store.put(key, [[*row, asdict(sums)] for row, sums in rows.items()], expire=expire)
+
+    def _read(self, key: str) -> dict[Row, Sums]:
+        return {Row(model, role, route): Sums(**sums) for model, role, route, sums in self._store.get(key, [])}
+
+    def _see_incumbent(self, task: str, charges: list[Charge]) -> None:
+        if charges and task != UNDECLARED:
+            usages = [charge.usage for charge in charges]
+            seen = self.incumbent(task)
+            self._store.put(
+                f"incumbent:{task}",
+                [
+                    seen.calls + len(usages),
+                    seen.input + sum(u.input for u in usages),
+                    seen.cached_input + sum(u.cached_input for u in usages),
+                    seen.output + sum(u.output for u in usages),
+                ],
+            )
+
+    def incumbent(self, task: str) -> Incumbent:
+        return Incumbent(*self._store.get(f"incumbent:{task}", ()))
+
+    def rows(self, since: timedelta | None = None) -> Iterator[tuple[str, Row, Sums]]:
+        """(task, row, sums) over all tenants: all time, or from the full hour that holds `since` ago."""
+        prefix = "totals:" if since is None else "ledger:"
+        first = "" if since is None else (datetime.now(UTC) - since).strftime("ledger:%Y-%m-%dT%H")
+        for key in self._store.keys(prefix):
+            if key >= first:
+                task = key.rpartition(":")[2]
+                for row, sums in self._read(key).items():
+                    yield task, row, sums

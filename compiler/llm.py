@@ -1,0 +1,206 @@
+"""The one door to models for background work: priced, capped, with a deadline; answers kept until a compile ends."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import openai
+import tenacity
+from openai import AsyncOpenAI
+
+from compiler.budget import Budget
+from compiler.endpoint import Endpoint, Endpoints
+from compiler.errors import ModelBusy, ModelFailed
+from compiler.families import Family, translate
+from compiler.ledger import Charge, Role
+from compiler.pricing import PriceBook, Usage
+from compiler.store import Store
+from compiler.tokens import TokenCounter
+
+PAUSE_AFTER_429 = 60.0  # seconds without background calls
+TRIES = 3
+MARGIN = 1.3  # a reservation allows for a tokeniser that finds more tokens than ours
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who does what, and where: `production` cheapest first. Names may carry an upstream's prefix (`name/model`)."""
+
+    meta: str
+    production: tuple[str, ...]
+    endpoints: Endpoints
+    judge: str | None = None
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    families: Mapping[str, Family] = field(default_factory=dict)
+
+    @classmethod
+    def openai(
+        cls, *, meta: str, production: Sequence[str], api_key: str, base_url: str = "https://api.openai.com/v1"
+    ) -> Self:
+        endpoint = Endpoint("openai", base_url.rstrip("/"), api_key)
+        return cls(meta, tuple(production), Endpoints({"openai": endpoint}))
+
+
+@dataclass(frozen=True)
+class Reply:
+    text: str
+    model: str
+    usage: Usage
+    finish_reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a call is for: booked under `task` and `role`, paid from `scope` up to `cap_usd`."""
+
+    task: str
+    role: Role
+    scope: str
+    cap_usd: float
+    timeout: float = 120.0
+
+
+class Llm:
+    def __init__(
+        self,
+        models: Models,
+        store: Store,
+        *,
+        usd_per_day: float,
+        observe: Callable[[Charge], None] = lambda charge: None,
+        pause_after_429: float = PAUSE_AFTER_429,
+    ) -> None:
+        self.models = models
+        self.prices = PriceBook(models.prices)
+        self.budget = Budget(store, usd_per_day)
+        self._store = store
+        self._observe = observe
+        self._pause = pause_after_429
+        self._paused_until = 0.0
+        self._tokens = TokenCounter()
+        self._clients: dict[str, AsyncOpenAI] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    def unusable(self, model: str) -> str | None:
+        """Why no background call can be made with `model`, in words for the operator; None if it can."""
+        endpoint, bare = self.models.endpoints.resolve(model)
+        if not endpoint.ours:
+            return f"upstream {endpoint.name!r} has no api_key of its own, so nothing may be compiled with {model}"
+        if self.prices.rates(model, bare) is None:
+            return f"{model} has no known price; add it under `prices`"
+        return None
+
+    async def ask(
+        self, model: str, messages: Sequence[Mapping[str, Any]], purpose: Purpose, *, max_tokens: int
+    ) -> Reply:
+        """One answer at temperature 0. A repeated question of the same scope is answered from the store, unpaid.
+
+        Raises BudgetExceeded before anything is sent; ModelBusy after a 429, ModelFailed when no answer came.
+        """
+        if problem := self.unusable(model):
+            raise ModelFailed(problem)
+        endpoint, bare = self.models.endpoints.resolve(model)
+        body = translate(
+            {"messages": list(messages), "temperature": 0, "max_tokens": max_tokens},
+            Family.of(model, self.models.families),
+        )
+        memo = _memo_key(purpose.scope, model, body)
+        if kept := self._store.get(memo):
+            return Reply(**{**kept, "usage": Usage(**kept["usage"])})
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
+            retry=tenacity.retry_if_exception(_passing),
+            reraise=True,
+        )
+        try:
+            return await retrying(self._send, endpoint, bare, body, purpose, memo)
+        except openai.RateLimitError:
+            self._paused_until = time.monotonic() + self._pause
+            raise ModelBusy(f"{model}: 429 from {endpoint.name}", retry_after=self._pause) from None
+        except openai.APIError as error:
+            raise ModelFailed(f"{model}: {_describe(error)}") from None
+
+    async def _send(self, endpoint: Endpoint, bare: str, body: dict[str, Any], purpose: Purpose, memo: str) -> Reply:
+        await asyncio.sleep(max(0.0, self._paused_until - time.monotonic()))
+        rates = self.prices.rates(bare)
+        prompt = self._tokens.messages(body["messages"], bare)
+        cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
+        most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
+        reservation = self.budget.reserve(most, scope=purpose.scope, scope_cap=purpose.cap_usd)
+        charge: Charge | None = None
+        kept: dict[str, Any] | None = None
+        booked = Charge(purpose.task, bare, purpose.role, "-", Usage(), 0.0)
+        started = time.monotonic()
+        try:
+            reply = await self._client(endpoint).chat.completions.create(model=bare, **body, timeout=purpose.timeout)
+            answer = _read(reply, time.monotonic() - started, prompt)
+            paid = self.prices.rates(answer.model, bare)
+            charge = replace(
+                booked, model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
+            )
+            kept = {**answer.__dict__, "usage": answer.usage.__dict__}
+            return answer
+        except openai.APIStatusError:
+            charge = replace(booked, failed=True)  # refused calls are not billed
+            raise
+        except openai.APIError:
+            unread = Usage(input=prompt, counted=True)  # sent, and perhaps billed: its input is booked
+            charge = replace(booked, usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
+            raise
+        finally:
+            if charge:  # none when we were cancelled: the reservation stays counted
+                self.budget.settle(reservation, charge, memo=(memo, kept) if kept else None)
+                self._observe(charge)
+
+    def _client(self, endpoint: Endpoint) -> AsyncOpenAI:
+        if endpoint.name not in self._clients:
+            self._clients[endpoint.name] = AsyncOpenAI(
+                base_url=endpoint.base_url, api_key=endpoint.api_key or "none", max_retries=0
+            )
+        return self._clients[endpoint.name]
+
+    def forget(self, scope: str) -> None:
+        """Drop the kept answers of a finished compile."""
+        for key in self._store.keys(f"memo:{scope}:"):
+            self._store.delete(key)
+
+
+def _memo_key(scope: str, model: str, body: Mapping[str, Any]) -> str:
+    text = json.dumps([model, body], sort_keys=True, ensure_ascii=False)
+    return f"memo:{scope}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _passing(error: BaseException) -> bool:
+    """Worth another try at once: a broken connection or a 5xx. A 429 stops background work instead."""
+    return isinstance(error, openai.APIConnectionError | openai.InternalServerError)
+
+
+def _describe(error: openai.APIError) -> str:
+    """Never the body: it may quote the request."""
+    status = getattr(error, "status_code", None)
+    return f"HTTP {status}" if status else type(error).__name__
+
+
+def _read(reply: Any, seconds: float, prompt_tokens: int) -> Reply:
+    if not getattr(reply, "choices", None):
+        raise ModelFailed("the upstream answered without any choice")
+    choice = reply.choices[0]
+    usage = (
+        Usage.from_openai(reply.usage.model_dump())
+        if reply.usage
+        else Usage(input=prompt_tokens, output=len(choice.message.content or "") // 4, counted=True)
+    )
+    text = "" if choice.message.refusal else (choice.message.content or "")
+    return Reply(text, reply.model or "", usage, choice.finish_reason or "", seconds)

@@ -1,0 +1,52 @@
+"""What a task compiles to, and how a request is rewritten with it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from compiler.example import Example
+from compiler.families import Family, translate
+
+INSTRUCTION_ROLES = ("system", "developer")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One call: a system prompt, demonstrations as chat turns, then the request's own input. Static text first,
+    so that a provider's prompt cache hits."""
+
+    system: str
+    demonstrations: tuple[Example, ...] = ()
+
+    def opening(self) -> list[dict[str, Any]]:
+        turns: list[dict[str, Any]] = [{"role": "system", "content": self.system}]
+        for shown in self.demonstrations:
+            turns += [{"role": "user", "content": shown.input}, {"role": "assistant", "content": shown.expected}]
+        return turns
+
+    def messages(self, text: str) -> list[dict[str, Any]]:
+        return [*self.opening(), {"role": "user", "content": text}]
+
+    def to_json(self) -> dict[str, Any]:
+        shown = [{"input": d.input, "expected": d.expected} for d in self.demonstrations]
+        return {"kind": "prompt", "system": self.system, "demonstrations": shown}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["system"], tuple(Example(**d) for d in data["demonstrations"]))
+
+
+def rewrite(
+    body: Mapping[str, Any], prompt: Prompt, model: str, family: Family, *, replaces: str | None = None
+) -> dict[str, Any]:
+    """The request, carried out by `model` under `prompt`.
+
+    The app's own instructions are dropped only where they are, to the letter, the text the prompt was compiled from
+    (`replaces`); any other instruction stays behind the prompt's, so that nothing the app says is lost.
+    """
+    messages: Sequence[Mapping[str, Any]] = body["messages"]
+    opening = prompt.opening()
+    own = [m for m in messages if m.get("role") in INSTRUCTION_ROLES and m.get("content") != replaces]
+    rest = [m for m in messages if m.get("role") not in INSTRUCTION_ROLES]
+    out = {**body, "model": model, "messages": [opening[0], *own, *opening[1:], *rest]}
+    return translate(out, family)

@@ -1,0 +1,172 @@
+"""What is known of every task: its definition, its stage, its cards. Written by few, read whole as a snapshot."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from compiler.card import Card
+from compiler.example import Example
+from compiler.ledger import Incumbent, Ledger
+from compiler.store import Store
+from compiler.task import Task
+
+Stage = Literal["observing", "compiling", "shadowing", "ramping", "live", "kept", "paused"]
+STAGES: tuple[Stage, ...] = ("observing", "compiling", "shadowing", "ramping", "live", "kept", "paused")
+Origin = Literal["config", "admin"]
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """`reason` and `retry_at` (Unix seconds) belong to stage `kept`; `definition` is the wording it is about."""
+
+    stage: Stage = "observing"
+    definition: str = ""
+    version: int = 0
+    reason: str = ""
+    retry_at: float = 0.0
+    failures: int = 0
+
+    def wants_compile(self, definition: str, now: float) -> bool:
+        if self.definition != definition:
+            return True
+        return self.stage == "observing" or (self.stage == "kept" and now >= self.retry_at)
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """All a worker needs to serve a task, at one moment."""
+
+    task: Task
+    state: TaskState
+    card: Card | None
+    incumbent: Incumbent
+
+    @property
+    def compiled(self) -> Card | None:
+        """The card, if it is of the task's present wording."""
+        return self.card if self.card and self.card.definition == self.task.definition() else None
+
+    @property
+    def settled(self) -> bool:
+        """Nothing to wait for: there is a card, or the compile ended without one and it isn't time to try again."""
+        return self.compiled is not None or not (
+            self.state.stage == "compiling" or self.state.wants_compile(self.task.definition(), time.time())
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    generation: int = 0
+    off: bool = False
+    tasks: Mapping[str, TaskView] = field(default_factory=dict)
+
+
+class Registry:
+    """Every change bumps `generation` in its own transaction, so that a reader asks one number whether to read on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def generation(self) -> int:
+        return int(self._store.get("generation", 0))
+
+    def snapshot(self) -> Snapshot:
+        with self._store.transact():
+            generation = self.generation()
+            off = bool(self._store.get("off", False))
+            tasks = {name: self.view(name, task) for name, (task, _) in self.tasks().items()}
+        return Snapshot(generation, off, tasks)
+
+    def tasks(self) -> dict[str, tuple[Task, Origin]]:
+        kept: dict[str, dict[str, Any]] = self._store.get("tasks", {})
+        return {name: (Task.from_json(entry["task"]), entry["origin"]) for name, entry in kept.items()}
+
+    def view(self, name: str, task: Task) -> TaskView:
+        state = self.state(name)
+        card = self.card(name, state.version) if state.version else None
+        return TaskView(task, state, card, Ledger(self._store).incumbent(name))
+
+    def declare(self, declared: Mapping[str, tuple[Task, Sequence[Example]]], origin: Origin) -> None:
+        """From `config`: exactly these, what the configuration no longer names is gone. From `admin`: these as well."""
+        with self._store.transact():
+            kept: dict[str, Any] = self._store.get("tasks", {})
+            if origin == "config":
+                kept = {name: entry for name, entry in kept.items() if entry["origin"] != "config"}
+            for name, (task, examples) in declared.items():
+                kept[name] = {"task": task.to_json(), "origin": origin}
+                self._store.put(f"examples:{name}", [asdict(example) for example in examples])
+            self._store.put("tasks", kept)
+            self._bump()
+
+    def remove(self, name: str) -> bool:
+        with self._store.transact():
+            kept: dict[str, Any] = self._store.get("tasks", {})
+            if kept.pop(name, None) is None:
+                return False
+            self._store.put("tasks", kept)
+            self._store.delete(f"examples:{name}")
+            self._bump()
+            return True
+
+    def examples(self, name: str) -> list[Example]:
+        return [Example(**e) for e in self._store.get(f"examples:{name}", [])]
+
+    def state(self, name: str) -> TaskState:
+        return TaskState(**self._store.get(f"state:{name}", {}))
+
+    def set_state(self, name: str, state: TaskState) -> None:
+        with self._store.transact():
+            self._store.put(f"state:{name}", asdict(state))
+            self._bump()
+
+    def card(self, name: str, version: int) -> Card | None:
+        data = self._store.get(f"card:{name}@{version}")
+        return Card.from_json(data) if data else None
+
+    def next_version(self, name: str) -> int:
+        """One past the newest card that was ever published: versions are never used twice."""
+        return int(self._store.get(f"versions:{name}", 0)) + 1
+
+    def publish(self, card: Card) -> None:
+        """Keep the card and make it the task's, at once."""
+        with self._store.transact():
+            self._store.put(f"card:{card.task}@{card.version}", card.to_json())
+            self._store.put(f"versions:{card.task}", max(card.version, self.next_version(card.task) - 1))
+            self._store.put(f"state:{card.task}", asdict(TaskState("live", card.definition, card.version)))
+            self._bump()
+
+    def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
+        """No card: the original stays, until it is worth another try."""
+        state = self.state(name)
+        failures = state.failures + 1 if state.definition == definition else 1
+        retry_at = time.time() + retry_after
+        self.set_state(name, TaskState("kept", definition, state.version, reason, retry_at, failures))
+
+    def compiling(self, name: str, definition: str) -> None:
+        self.set_state(name, replace(self.state(name), stage="compiling", definition=definition))
+
+    def set_off(self, off: bool) -> None:
+        with self._store.transact():
+            self._store.put("off", off)
+            self._bump()
+
+    def want(self, names: Iterable[str]) -> None:
+        """Ask the learner to compile; asking twice is asking once."""
+        with self._store.transact():
+            wanted: dict[str, float] = self._store.get("wanted", {})
+            new = {name: time.time() for name in names if name not in wanted}
+            if new:
+                self._store.put("wanted", wanted | new)
+
+    def wanted(self) -> list[str]:
+        return list(self._store.get("wanted", {}))
+
+    def unwant(self, name: str) -> None:
+        with self._store.transact():
+            wanted: dict[str, float] = self._store.get("wanted", {})
+            if wanted.pop(name, None) is not None:
+                self._store.put("wanted", wanted)
+
+    def _bump(self) -> None:
+        self._store.put("generation", self.generation() + 1)

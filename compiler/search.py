@@ -1,0 +1,169 @@
+"""From a task and its examples to the best card. First form of the ladder: four candidates, one model, one look."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from compiler.card import Card, Score
+from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed
+from compiler.example import Example, Split, choose_demonstrations, read_contract, split
+from compiler.llm import Llm, Models, Purpose
+from compiler.meta import WRITE_PROMPT, ask_for_prompt, read_prompt
+from compiler.program import Prompt
+from compiler.score import same
+from compiler.store import Store
+from compiler.task import Contract, Task
+from compiler.tokens import TokenCounter
+
+META_TOKENS = 4_000
+LONGEST_ANSWER = 1_024
+CANDIDATES = ("description", "prompt", "description + demonstrations", "prompt + demonstrations")
+
+
+@dataclass(frozen=True)
+class Options:
+    """`concurrency`: scoring calls in flight at once; the meta model is asked one thing at a time."""
+
+    min_examples: int = 40
+    max_usd: float = 2.0
+    max_minutes: float = 10.0
+    concurrency: int = 8
+
+
+def scope_of(task: Task, version: int) -> str:
+    """The account a compile is paid from, and under which its answers are kept until it ends."""
+    return f"compile:{task.name}@{version}:{task.definition()}"
+
+
+async def compile(
+    task: Task,
+    examples: Sequence[Example],
+    models: Models,
+    *,
+    options: Options = Options(),
+    version: int = 1,
+    llm: Llm | None = None,
+    on_step: Callable[[str], None] = lambda line: None,
+) -> Card:
+    """Compile `task` for the cheapest production model. `examples` oldest first; may be empty.
+
+    Raises CompileFailed (the meta model failed, refused or returned nothing; time ran out) and BudgetExceeded.
+    Killed and called again with the same `llm` store, it pays again only for the calls that were in flight.
+    """
+    if llm is None:
+        async with Llm(models, Store.temporary(), usd_per_day=options.max_usd) as own:
+            return await compile(task, examples, models, options=options, version=version, llm=own, on_step=on_step)
+    contract = task.contract or read_contract(examples)
+    work = _Compile(
+        task, contract, split(examples, enough=options.min_examples), models.production[0], llm, options, version
+    )
+    try:
+        async with asyncio.timeout(options.max_minutes * 60):
+            return await work.run(models.meta, on_step)
+    except TimeoutError:
+        raise CompileFailed(f"took longer than {options.max_minutes:g} minutes") from None
+    except ModelFailed as error:
+        raise CompileFailed(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Compile:
+    task: Task
+    contract: Contract
+    examples: Split
+    model: str
+    llm: Llm
+    options: Options
+    version: int
+
+    async def run(self, meta_model: str, on_step: Callable[[str], None]) -> Card:
+        on_step(f"{self.task.name}: asking {meta_model} for a prompt that suits {self.model}")
+        written = await self._write(meta_model)
+        candidates = self._candidates(written)
+        scores, notes = await self._score_all(candidates, on_step)
+        winner = max(scores, key=lambda s: (s.share, -s.input_tokens)).name if scores else list(candidates)[-1]
+        on_step(f"{self.task.name}: {winner} wins")
+        return self._card(candidates[winner], winner, scores, notes, meta_model)
+
+    async def _write(self, meta_model: str) -> str:
+        messages = ask_for_prompt(self.task, self.examples.train, self.contract, self.model)
+        reply = await self.llm.ask(meta_model, messages, self._purpose(), max_tokens=META_TOKENS)
+        return read_prompt(reply.text, self.contract)
+
+    def _candidates(self, written: str) -> dict[str, Prompt]:
+        shown = choose_demonstrations(self.examples.train, self.contract)
+        systems = {"description": self.task.instructions, "prompt": written}
+        found = {name: Prompt(system) for name, system in systems.items()}
+        if shown:
+            found |= {f"{name} + demonstrations": Prompt(system, shown) for name, system in systems.items()}
+        return found
+
+    async def _score_all(
+        self, candidates: dict[str, Prompt], on_step: Callable[[str], None]
+    ) -> tuple[tuple[Score, ...], tuple[str, ...]]:
+        if not self.examples.held_out:
+            return (), (f"not scored: fewer than {self.options.min_examples} examples",)
+        if self.contract.kind == "text":
+            return (), ("not scored: free text can only be compared by a judge",)
+        scores: list[Score] = []
+        try:
+            for name, prompt in candidates.items():
+                scores.append(await self._score(name, prompt))
+                on_step(f"{self.task.name}: {name} {scores[-1].right}/{scores[-1].of}")
+        except (BudgetExceeded, ModelFailed) as error:
+            if not scores:
+                raise
+            return tuple(scores), (f"scoring stopped early: {error}",)
+        return tuple(scores), ()
+
+    async def _score(self, name: str, prompt: Prompt) -> Score:
+        gate = asyncio.Semaphore(self.options.concurrency)
+        longest = max(len(e.expected) for e in self.examples.held_out)
+
+        async def one(example: Example) -> tuple[bool, int, int]:
+            async with gate:
+                messages = prompt.messages(example.input)
+                cap = min(LONGEST_ANSWER, 16 + longest)
+                reply = await self.llm.ask(self.model, messages, self._purpose(), max_tokens=cap)
+            right = same(reply.text, example.expected, self.contract) is True
+            return right, reply.usage.input, reply.usage.output
+
+        running = [asyncio.create_task(one(example)) for example in self.examples.held_out]
+        try:
+            rights, inputs, outputs = zip(*await asyncio.gather(*running), strict=True)
+        finally:
+            for task in running:
+                task.cancel()
+        return Score(name, sum(rights), len(rights), sum(inputs), sum(outputs))
+
+    def _purpose(self) -> Purpose:
+        scope = scope_of(self.task, self.version)
+        return Purpose(self.task.name, "compile", scope, self.options.max_usd)
+
+    def _card(self, prompt: Prompt, winner: str, scores: tuple[Score, ...], notes: tuple[str, ...], meta: str) -> Card:
+        tokens = TokenCounter()
+        original = [{"role": "system", "content": self.task.instructions}]
+        everything = json.dumps([[e.input, e.expected] for e in (*self.examples.train, *self.examples.held_out)])
+        return Card(
+            task=self.task.name,
+            version=self.version,
+            definition=self.task.definition(),
+            model=self.model,
+            program=prompt,
+            contract=self.contract,
+            winner=winner,
+            static_tokens=tokens.messages(prompt.opening(), self.model),
+            original_tokens=tokens.messages(original, self.model),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            compile_usd=self.llm.budget.spent(f"budget:{scope_of(self.task, self.version)}"),
+            provenance={
+                "meta_model": meta,
+                "dialogue": WRITE_PROMPT,
+                "examples": hashlib.sha256(everything.encode()).hexdigest()[:16],
+            },
+            scores=scores,
+            notes=notes,
+        )

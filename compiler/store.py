@@ -1,0 +1,103 @@
+"""The store: a folder, one SQLite file in it (diskcache), JSON values only.
+
+Every value a process would miss after a crash goes through here, and nothing else knows where it is kept: the same
+few methods are what another backend has to offer. Never used on the request path; workers have a thread for it.
+"""
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import diskcache
+from diskcache.core import MODE_RAW
+
+from compiler.errors import StoreError
+
+INLINE = 2**30  # bytes: values stay in SQLite, so that one transaction covers all of them
+
+
+class JsonDisk(diskcache.Disk):  # type: ignore[misc]
+    """JSON text in, JSON text out. Anything else on disk is refused: unpickling a planted file would run its code."""
+
+    def put(self, key: Any) -> tuple[str, bool]:
+        if not isinstance(key, str):
+            raise StoreError(f"a key is text, not {type(key).__name__}")
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> str:
+        if not raw or not isinstance(key, str):
+            raise StoreError("the store holds a key that Cuecard did not write")
+        return key
+
+    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, str]:
+        return 0, MODE_RAW, None, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        if mode != MODE_RAW or not isinstance(value, str):
+            raise StoreError("the store holds a value that Cuecard did not write")
+        return json.loads(value)
+
+
+class Store:
+    """Methods raise StoreError when the folder can't be read or written. Safe for many processes and threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with _translated(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._cache = diskcache.Cache(
+                str(folder),
+                disk=JsonDisk,
+                disk_min_file_size=INLINE,
+                eviction_policy="none",
+                cull_limit=0,
+                timeout=10,
+                sqlite_secure_delete=1,
+            )
+
+    @classmethod
+    def temporary(cls) -> Self:
+        return cls(Path(tempfile.mkdtemp(prefix="cuecard-")))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        with _translated(self.folder):
+            return self._cache.get(key, default)
+
+    def put(self, key: str, value: Any, *, expire: float | None = None) -> None:
+        """`expire`: seconds after which the value is gone."""
+        with _translated(self.folder):
+            self._cache.set(key, value, expire=expire)
+
+    def delete(self, key: str) -> bool:
+        with _translated(self.folder):
+            return bool(self._cache.delete(key))
+
+    def keys(self, prefix: str) -> list[str]:
+        """Walks the whole index: for reports and the learner."""
+        with _translated(self.folder):
+            return [key for key in self._cache.iterkeys() if key.startswith(prefix)]
+
+    @contextmanager
+    def transact(self) -> Iterator[None]:
+        """All or nothing, and no other writer in between. Keep it short: everyone else waits."""
+        with _translated(self.folder), self._cache.transact():
+            yield
+
+    def purge_expired(self) -> int:
+        with _translated(self.folder):
+            return int(self._cache.expire())
+
+    def close(self) -> None:
+        self._cache.close()
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError, diskcache.Timeout) as error:
+        raise StoreError(f"the store in {folder} can't be used: {error or type(error).__name__}") from error

@@ -1,0 +1,63 @@
+"""What a task is. Pure data: no I/O, no models."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Kind = Literal["label", "json", "text"]
+Trust = Literal["declared", "proven"]
+Mode = Literal["observe", "manual", "auto"]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What every answer to a task looks like; checked on each compiled answer before its first byte leaves.
+
+    `labels` belongs to kind `label` (the answer is exactly one of them), `keys` to kind `json`
+    (the answer is an object with at least these keys).
+    """
+
+    kind: Kind = "text"
+    labels: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    description: str
+    system: str | None = None  # the system prompt the app sends today, if it sends one
+    incumbent: str | None = None  # the model the app uses today
+    examples: str | None = None  # path of a JSONL file
+    trust: Trust = "proven"
+    mode: Mode | None = None
+    tenant: str | None = None  # None: every tenant may use it
+    contract: Contract | None = None  # None: read off the examples
+
+    @property
+    def instructions(self) -> str:
+        """The text that defines the task when nothing is compiled: the app's own prompt, else the description."""
+        return self.system or self.description
+
+    def definition(self) -> str:
+        """Hash of what a card depends on: a card compiled for another definition is never served."""
+        parts = [self.name, self.description, self.system, asdict(self.contract) if self.contract else None]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        fields = dict(data)
+        if contract := fields.get("contract"):
+            fields["contract"] = contract_from_json(contract)
+        return cls(**fields)
+
+
+def contract_from_json(data: dict[str, Any]) -> Contract:
+    return Contract(data["kind"], tuple(data.get("labels", ())), tuple(data.get("keys", ())))
