@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from compiler.errors import BudgetExceeded
-from compiler.ledger import Charge, Ledger
+from compiler.ledger import Charge, Ledger, Tally
 from compiler.store import Store
 
 KEEP_SECONDS = 8 * 24 * 3_600
@@ -59,7 +59,9 @@ class Budget:
                 held["spent"] += (charge.cost or 0.0) if charge else 0.0
                 self._store.put(account, held, expire=KEEP_SECONDS)
             if charge:
-                self._ledger.add([charge])
+                tally = Tally()
+                tally.add(charge)
+                self._ledger.add(tally)
             if memo:
                 self._store.put(memo[0], memo[1], expire=KEEP_SECONDS)
 

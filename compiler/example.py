@@ -34,13 +34,13 @@ def load_examples(path: Path) -> list[Example]:
     Raises ExampleError with file and line; blank lines are skipped, repeated inputs kept once.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise ExampleError("no such file; `examples` is relative to the configuration file", path=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExampleError(f"can't be read as UTF-8 text: {error}", path=str(path)) from error
     found: dict[str, Example] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             example = _parse(line, str(path), number)
             found.setdefault(example.input, example)
@@ -74,7 +74,7 @@ def example_from_json(data: Any) -> Example:
     source, expected = data["input"], data["expected"]
     if not isinstance(source, str) or not source.strip():
         raise ExampleError("`input` must be text that is not empty")
-    if expected is None or expected == "":
+    if expected is None or (isinstance(expected, str) and not expected.strip()):
         raise ExampleError("`expected` must not be empty")
     return Example(source, expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False))
 
@@ -94,8 +94,8 @@ def split(examples: Sequence[Example], *, enough: int, held_out_at_most: int = 4
     """By order, oldest first: the later 40 % are held out where there are `enough`, else none is."""
     if len(examples) < enough:
         return Split(tuple(examples), ())
-    held_out = min(held_out_at_most, len(examples) * 2 // 5)
-    return Split(tuple(examples[:-held_out]), tuple(examples[-held_out:]))
+    train = len(examples) - min(held_out_at_most, len(examples) * 2 // 5)
+    return Split(tuple(examples[:train]), tuple(examples[train:]))
 
 
 def read_contract(examples: Sequence[Example]) -> Contract:
@@ -106,7 +106,7 @@ def read_contract(examples: Sequence[Example]) -> Contract:
         return Contract("json", keys=tuple(sorted(set.intersection(*(set(o or {}) for o in objects)))))
     counts = Counter(answers)
     short = all(len(a) <= MAX_LABEL_CHARS and "\n" not in a for a in counts)
-    if short and len(answers) >= 2 * len(counts) and len(counts) <= MAX_LABELS:
+    if answers and short and len(answers) >= 2 * len(counts) and len(counts) <= MAX_LABELS:
         return Contract("label", labels=tuple(sorted(counts)))
     return Contract("text")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-REASONING = re.compile(r"^(o[1-9]|gpt-([5-9]|\d\d))(?!.*chat)")
+REASONING = re.compile(r"^(o[1-9]|gpt-([5-9]|(?!35)\d\d))(?!.*chat)")
 OPENAI = re.compile(r"^(gpt-|o[1-9]|chatgpt-|ft:gpt-|ft:o[1-9])")
 NO_JSON_SCHEMA = re.compile(r"^(gpt-3\.5|gpt-4(-|$))")
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")

@@ -45,7 +45,7 @@ def is_elected(folder: Path) -> bool:
     """Whether some process learns on this store now."""
     handle = os.open(folder / "learner.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: askers don't see one another
     except BlockingIOError:
         return True
     finally:
@@ -101,7 +101,10 @@ class Learner:
         declared = self._registry.tasks().get(name)
         if declared:
             await self.compile(declared[0])
-        self._registry.unwant(name)
+        current = self._registry.tasks().get(name)
+        ended = current == declared and self._registry.state(name).stage != "compiling"
+        if ended or current is None:  # else it was reworded meanwhile, or the store failed: still wanted
+            self._registry.unwant(name)
 
     async def compile(self, task: Task, *, again: bool = False) -> bool:
         """Compile if the task still wants it (or `again`), publish the card or remember why there is none."""

@@ -1,6 +1,6 @@
 """Where every dollar goes: sums by hour, task, model, role and route, added in one transaction a flush."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple, Self
@@ -87,47 +87,50 @@ class Incumbent(NamedTuple):
     cached_input: int = 0
     output: int = 0
 
+    def plus(self, other: "Incumbent") -> "Incumbent":
+        return Incumbent(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Tally:
+    """Calls summed up until they are written: as large as the number of different rows, however many the calls."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], dict[Row, Sums]] = {}  # by (tenant, task)
+        self.incumbents: dict[str, Incumbent] = {}  # by task
+
+    def add(self, charge: Charge) -> None:
+        rows = self.rows.setdefault((charge.tenant, charge.task), {})
+        rows.setdefault(Row(charge.model, charge.role, charge.route), Sums()).add(Sums.of(charge))
+        if charge.incumbent and not charge.failed and charge.task != UNDECLARED:
+            usage = charge.usage
+            seen = Incumbent(1, usage.input, usage.cached_input, usage.output)
+            self.incumbents[charge.task] = seen.plus(self.incumbents.get(charge.task, Incumbent()))
+
 
 class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, charges: Iterable[Charge]) -> None:
-        """Add calls to the current hour and to the totals. Durable when it returns; StoreError: nothing was added."""
-        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
-        grouped: dict[tuple[str, str], list[Charge]] = {}
-        for charge in charges:
-            grouped.setdefault((charge.tenant, charge.task), []).append(charge)
-        if not grouped:
+    def add(self, tally: Tally) -> None:
+        """Add to the current hour and to the totals. Durable when it returns; StoreError: nothing was added."""
+        if not tally.rows:
             return
+        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
         with self._store.transact():
-            for (tenant, task), group in grouped.items():
-                self._add_to(f"ledger:{hour}:{tenant}:{task}", group, KEEP_HOURLY_SECONDS)
-                self._add_to(f"totals:{tenant}:{task}", group, None)
-                self._see_incumbent(task, [c for c in group if c.incumbent and not c.failed])
+            for (tenant, task), rows in tally.rows.items():
+                self._add_to(f"ledger:{hour}:{tenant}:{task}", rows, KEEP_HOURLY_SECONDS)
+                self._add_to(f"totals:{tenant}:{task}", rows, None)
+            for task, seen in tally.incumbents.items():
+                self._store.put(f"incumbent:{task}", list(seen.plus(self.incumbent(task))))
 
-    def _add_to(self, key: str, charges: list[Charge], expire: float | None) -> None:
+    def _add_to(self, key: str, added: dict[Row, Sums], expire: float | None) -> None:
         rows = self._read(key)
-        for charge in charges:
-            rows.setdefault(Row(charge.model, charge.role, charge.route), Sums()).add(Sums.of(charge))
+        for row, sums in added.items():
+            rows.setdefault(row, Sums()).add(sums)
         self._store.put(key, [[*row, asdict(sums)] for row, sums in rows.items()], expire=expire)
 
     def _read(self, key: str) -> dict[Row, Sums]:
         return {Row(model, role, route): Sums(**sums) for model, role, route, sums in self._store.get(key, [])}
-
-    def _see_incumbent(self, task: str, charges: list[Charge]) -> None:
-        if charges and task != UNDECLARED:
-            usages = [charge.usage for charge in charges]
-            seen = self.incumbent(task)
-            self._store.put(
-                f"incumbent:{task}",
-                [
-                    seen.calls + len(usages),
-                    seen.input + sum(u.input for u in usages),
-                    seen.cached_input + sum(u.cached_input for u in usages),
-                    seen.output + sum(u.output for u in usages),
-                ],
-            )
 
     def incumbent(self, task: str) -> Incumbent:
         return Incumbent(*self._store.get(f"incumbent:{task}", ()))

@@ -110,7 +110,6 @@ class Llm:
         """
         if problem := self.unusable(model):
             raise ModelFailed(problem)
-        endpoint, bare = self.models.endpoints.resolve(model)
         body = translate(
             {"messages": list(messages), "temperature": 0, "max_tokens": max_tokens},
             Family.of(model, self.models.families),
@@ -125,16 +124,19 @@ class Llm:
             reraise=True,
         )
         try:
-            return await retrying(self._send, endpoint, bare, body, purpose, memo)
+            return await retrying(self._send, model, body, purpose, memo)
         except openai.RateLimitError:
             self._paused_until = time.monotonic() + self._pause
-            raise ModelBusy(f"{model}: 429 from {endpoint.name}", retry_after=self._pause) from None
+            raise ModelBusy(f"{model}: 429 from its upstream", retry_after=self._pause) from None
         except openai.APIError as error:
             raise ModelFailed(f"{model}: {_describe(error)}") from None
+        except ValueError:  # the SDK lets a broken body's error through
+            raise ModelFailed(f"{model}: the answer is not JSON") from None
 
-    async def _send(self, endpoint: Endpoint, bare: str, body: dict[str, Any], purpose: Purpose, memo: str) -> Reply:
+    async def _send(self, model: str, body: dict[str, Any], purpose: Purpose, memo: str) -> Reply:
         await asyncio.sleep(max(0.0, self._paused_until - time.monotonic()))
-        rates = self.prices.rates(bare)
+        endpoint, bare = self.models.endpoints.resolve(model)
+        rates = self.prices.rates(model, bare)
         prompt = self._tokens.messages(body["messages"], bare)
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
         most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
@@ -145,8 +147,8 @@ class Llm:
         started = time.monotonic()
         try:
             reply = await self._client(endpoint).chat.completions.create(model=bare, **body, timeout=purpose.timeout)
-            answer = _read(reply, time.monotonic() - started, prompt)
-            paid = self.prices.rates(answer.model, bare)
+            answer = self._read(reply, time.monotonic() - started, prompt)
+            paid = self.prices.rates(answer.model, model, bare)
             charge = replace(
                 booked, model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
             )
@@ -155,7 +157,7 @@ class Llm:
         except openai.APIStatusError:
             charge = replace(booked, failed=True)  # refused calls are not billed
             raise
-        except openai.APIError:
+        except (openai.APIError, ModelFailed, ValueError):
             unread = Usage(input=prompt, counted=True)  # sent, and perhaps billed: its input is booked
             charge = replace(booked, usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
             raise
@@ -170,6 +172,19 @@ class Llm:
                 base_url=endpoint.base_url, api_key=endpoint.api_key or "none", max_retries=0
             )
         return self._clients[endpoint.name]
+
+    def _read(self, reply: Any, seconds: float, prompt_tokens: int) -> Reply:
+        choice = next(iter(getattr(reply, "choices", None) or ()), None)
+        message = getattr(choice, "message", None)
+        if choice is None or message is None:
+            raise ModelFailed("the upstream answered without any choice")
+        text = message.content or ""
+        usage = (
+            Usage.from_openai(reply.usage.model_dump())
+            if reply.usage
+            else Usage(input=prompt_tokens, output=self._tokens.text(text, reply.model or ""), counted=True)
+        )
+        return Reply("" if message.refusal else text, reply.model or "", usage, choice.finish_reason or "", seconds)
 
     def forget(self, scope: str) -> None:
         """Drop the kept answers of a finished compile."""
@@ -191,16 +206,3 @@ def _describe(error: openai.APIError) -> str:
     """Never the body: it may quote the request."""
     status = getattr(error, "status_code", None)
     return f"HTTP {status}" if status else type(error).__name__
-
-
-def _read(reply: Any, seconds: float, prompt_tokens: int) -> Reply:
-    if not getattr(reply, "choices", None):
-        raise ModelFailed("the upstream answered without any choice")
-    choice = reply.choices[0]
-    usage = (
-        Usage.from_openai(reply.usage.model_dump())
-        if reply.usage
-        else Usage(input=prompt_tokens, output=len(choice.message.content or "") // 4, counted=True)
-    )
-    text = "" if choice.message.refusal else (choice.message.content or "")
-    return Reply(text, reply.model or "", usage, choice.finish_reason or "", seconds)

@@ -67,6 +67,6 @@ def read_prompt(answer: str, contract: Contract) -> str:
         raise ModelRefused("the meta model refused")
     if len(text) > MAX_PROMPT_CHARS:
         raise ModelRefused(f"the meta model returned {len(text)} characters, a prompt may have {MAX_PROMPT_CHARS}")
-    if any(label not in text for label in contract.labels):
+    if any(not re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text) for label in contract.labels):
         text += "\n\nAllowed answers, letter for letter:\n" + "\n".join(f"- {label}" for label in contract.labels)
     return text

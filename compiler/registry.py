@@ -144,7 +144,9 @@ class Registry:
         self.set_state(name, TaskState("kept", definition, state.version, reason, retry_at, failures))
 
     def compiling(self, name: str, definition: str) -> None:
-        self.set_state(name, replace(self.state(name), stage="compiling", definition=definition))
+        state = self.state(name)
+        failures = state.failures if state.definition == definition else 0
+        self.set_state(name, replace(state, stage="compiling", definition=definition, failures=failures))
 
     def set_off(self, off: bool) -> None:
         with self._store.transact():

@@ -24,7 +24,7 @@ def same(answer: str, expected: str, contract: Contract) -> bool | None:
     """None where only a judge could tell (free text that differs)."""
     if contract.kind == "json":
         left, right = parse_json(answer), parse_json(expected)
-        return left is not None and left == right
+        return left is not None and _equal(left, right)
     if answer.strip() == expected.strip():
         return True
     return False if contract.kind == "label" else None
@@ -33,5 +33,14 @@ def same(answer: str, expected: str, contract: Contract) -> bool | None:
 def parse_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a small model that loops on "[" nests deeper than the parser goes
         return None
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """As JSON: 1 is 1.0 but never true."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from compiler.card import Card, Score
-from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed
+from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed, ModelRefused
 from compiler.example import Example, Split, choose_demonstrations, read_contract, split
 from compiler.llm import Llm, Models, Purpose
 from compiler.meta import WRITE_PROMPT, ask_for_prompt, read_prompt
@@ -54,8 +54,9 @@ async def compile(
     Killed and called again with the same `llm` store, it pays again only for the calls that were in flight.
     """
     if llm is None:
-        async with Llm(models, Store.temporary(), usd_per_day=options.max_usd) as own:
-            return await compile(task, examples, models, options=options, version=version, llm=own, on_step=on_step)
+        with Store.temporary() as store:
+            async with Llm(models, store, usd_per_day=options.max_usd) as own:
+                return await compile(task, examples, models, options=options, version=version, llm=own, on_step=on_step)
     contract = task.contract or read_contract(examples)
     work = _Compile(
         task, contract, split(examples, enough=options.min_examples), models.production[0], llm, options, version
@@ -91,7 +92,13 @@ class _Compile:
     async def _write(self, meta_model: str) -> str:
         messages = ask_for_prompt(self.task, self.examples.train, self.contract, self.model)
         reply = await self.llm.ask(meta_model, messages, self._purpose(), max_tokens=META_TOKENS)
-        return read_prompt(reply.text, self.contract)
+        try:
+            if reply.finish_reason == "length":
+                raise ModelRefused("the meta model's answer was cut off")
+            return read_prompt(reply.text, self.contract)
+        except ModelRefused:
+            self.llm.forget(scope_of(self.task, self.version))  # the next try asks again
+            raise
 
     def _candidates(self, written: str) -> dict[str, Prompt]:
         shown = choose_demonstrations(self.examples.train, self.contract)

@@ -39,7 +39,10 @@ class JsonDisk(diskcache.Disk):  # type: ignore[misc]
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if mode != MODE_RAW or not isinstance(value, str):
             raise StoreError("the store holds a value that Cuecard did not write")
-        return json.loads(value)
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise StoreError(f"the store holds a value that is not JSON: {error}") from None
 
 
 class Store:
@@ -60,8 +63,15 @@ class Store:
             )
 
     @classmethod
-    def temporary(cls) -> Self:
-        return cls(Path(tempfile.mkdtemp(prefix="cuecard-")))
+    @contextmanager
+    def temporary(cls) -> Iterator[Self]:
+        """In a folder that is gone afterwards, and with it all that was kept."""
+        with tempfile.TemporaryDirectory(prefix="cuecard-") as folder:
+            store = cls(Path(folder))
+            try:
+                yield store
+            finally:
+                store.close()
 
     def get(self, key: str, default: Any = None) -> Any:
         with _translated(self.folder):

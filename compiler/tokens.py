@@ -1,10 +1,10 @@
-"""Counting tokens where an upstream sent no usage. 75-100 MB once loaded: the learner has it, workers ask the learner."""
+"""Counting tokens where an upstream sent no usage. Takes 75-100 MB: the learner has it, workers ask the learner."""
 
 import gzip
+import importlib.util
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,19 @@ def install_vocabularies(folder: Path) -> Path:
         target = folder / cached_as
         if target.exists():
             continue
-        packed = resources.files("bpe_openai").joinpath(f"data/{name}.tiktoken.gz").read_bytes()
+        packed = (_shipped() / f"{name}.tiktoken.gz").read_bytes()
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
             part.write(gzip.decompress(packed))
         Path(part.name).replace(target)
     return folder
+
+
+def _shipped() -> Path:
+    """Found without an import: bpe_openai parses every vocabulary when it is imported."""
+    spec = importlib.util.find_spec("bpe_openai")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package bpe-openai, which ships the vocabularies, is not installed")
+    return Path(spec.origin).parent / "data"
 
 
 def default_folder() -> Path:

@@ -1,0 +1,1 @@
+"""The aiohttp application: request → task → card → upstream → meter."""

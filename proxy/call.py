@@ -1,0 +1,113 @@
+"""A client's chat request as it came in: its bytes, and what they say."""
+
+import time
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from proxy import headers
+from proxy.errors import BadRequestError, TooLargeError
+
+VIRTUAL = "task:"
+MAX_BODY = 64 * 2**20  # bytes of a chat request; other paths have no limit
+
+
+@dataclass(slots=True)
+class Call:
+    id: str
+    started: float  # time.perf_counter()
+    raw: bytes
+    body: dict[str, Any]
+    path: str
+    headers: headers.RawHeaders
+    tenant: str = "default"
+    recorded: bool = True
+    bypass: bool = False
+    named: str | None = None  # the task it was given by model, header or metadata
+    virtual: bool = False  # named by its model: there is no model of the app's own
+    rewritten: bool = field(default=False)  # `body` differs from `raw`: a routing key was taken out of it
+
+    @property
+    def model(self) -> str:
+        model = self.body.get("model")
+        return model if isinstance(model, str) else ""
+
+    @property
+    def stream(self) -> bool:
+        return self.body.get("stream") is True
+
+    @property
+    def wants_usage(self) -> bool:
+        options = self.body.get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+
+async def read_call(request: web.Request, started: float, tenant: str) -> Call:
+    """Raises BadRequestError where the body is no JSON object, as OpenAI does."""
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise TooLargeError(f"a chat request may have at most {MAX_BODY // 2**20} MiB") from None
+    body = _parse(raw, request.headers.get("Content-Encoding", ""))
+    call = Call(
+        id=f"cue-{uuid.uuid4().hex}",
+        started=started,
+        raw=raw,
+        body=body,
+        path=request.raw_path,
+        headers=request.raw_headers,
+        tenant=tenant,
+        bypass=request.headers.get(headers.BYPASS) == "1",
+    )
+    call.recorded = not (call.bypass or request.headers.get(headers.NO_STORE) == "1" or body.get("store") is False)
+    _name(call, request.headers.get(headers.TASK))
+    return call
+
+
+def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
+    try:
+        text = _decompressed(raw, encoding.lower())
+        body = orjson.loads(text)
+    except (orjson.JSONDecodeError, zlib.error) as error:
+        raise BadRequestError(
+            f"We could not parse the JSON body of your request: {error}", code="invalid_json"
+        ) from None
+    if not isinstance(body, dict):
+        raise BadRequestError("The JSON body of your request must be an object.", code="invalid_json")
+    return body
+
+
+def _decompressed(raw: bytes, encoding: str) -> bytes:
+    if encoding in ("", "identity"):
+        return raw
+    if encoding not in ("gzip", "deflate"):
+        raise BadRequestError(f"Content-Encoding {encoding!r} can't be read here: send gzip or none")
+    unpacker = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
+    text = unpacker.decompress(raw, MAX_BODY)
+    if unpacker.unconsumed_tail:
+        raise TooLargeError(f"a chat request may have at most {MAX_BODY // 2**20} MiB")
+    return text
+
+
+def _name(call: Call, header: str | None) -> None:
+    """`task:` model, then header, then metadata.task, which is ours and is taken out of the body."""
+    metadata = call.body.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("task"), str):
+        call.named = metadata["task"]
+        rest = {key: value for key, value in metadata.items() if key != "task"}
+        call.body = {key: value for key, value in call.body.items() if key != "metadata"}
+        if rest:
+            call.body["metadata"] = rest
+        call.rewritten = True
+    call.named = header or call.named
+    if call.model.startswith(VIRTUAL):
+        call.named, call.virtual = call.model.removeprefix(VIRTUAL), True
+
+
+def now() -> float:
+    return time.perf_counter()

@@ -1,0 +1,99 @@
+"""Ask the learner to count tokens, over a socket and never over the disk: the texts are a client's.
+
+A frame is four 32-bit big-endian numbers (id, and the lengths of model, request and response) and those three; the
+reply is three numbers (id, input tokens, output tokens). What was not answered when the learner died is sent again.
+"""
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from compiler.pricing import Usage
+
+log = logging.getLogger("cuecard.counting")
+
+HEAD = struct.Struct(">IIII")
+REPLY = struct.Struct(">III")
+MAX_PENDING_BYTES = 64 * 2**20
+RECONNECT_SECONDS = 0.2
+
+
+class CountClient:
+    def __init__(self, path: Path, on_dropped: Callable[[], None]) -> None:
+        self._path = path
+        self._on_dropped = on_dropped
+        self._pending: dict[int, tuple[bytes, Callable[[Usage], None]]] = {}
+        self._unsent: list[int] = []
+        self._size = 0
+        self._next = 0
+        self._wake = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def count(self, model: str, request: bytes, response: bytes, then: Callable[[Usage], None]) -> None:
+        """Calls `then` with counted usage when the learner has answered. Beyond 64 MiB of waiting text: with none."""
+        name = model.encode()
+        frame = HEAD.pack(self._next, len(name), len(request), len(response)) + name + request + response
+        if self._size + len(frame) > MAX_PENDING_BYTES:
+            self._on_dropped()
+            then(Usage(counted=True))
+            return
+        self._pending[self._next] = (frame, then)
+        self._unsent.append(self._next)
+        self._size += len(frame)
+        self._next = (self._next + 1) % 2**32
+        self._empty.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(str(self._path))
+            except OSError:
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            self._unsent = list(self._pending)
+            self._wake.set()
+            sending = asyncio.create_task(self._send(writer))
+            try:
+                await self._receive(reader)
+            except (OSError, asyncio.IncompleteReadError):
+                log.info("the learner closed the counting socket; what it did not count is asked again")
+            finally:
+                sending.cancel()
+                writer.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything is counted, but not longer than that; the rest is booked as unknown."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            for number in list(self._pending):
+                self._on_dropped()
+                self._settle(number, Usage(counted=True))
+
+    async def _send(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            unsent, self._unsent = self._unsent, []
+            for number in unsent:
+                if number in self._pending:
+                    writer.write(self._pending[number][0])
+                    await writer.drain()
+
+    async def _receive(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            number, inputs, outputs = REPLY.unpack(await reader.readexactly(REPLY.size))
+            self._settle(number, Usage(input=inputs, output=outputs, counted=True))
+
+    def _settle(self, number: int, usage: Usage) -> None:
+        frame, then = self._pending.pop(number, (b"", None))
+        self._size -= len(frame)
+        if not self._pending:
+            self._empty.set()
+        if then:
+            then(usage)

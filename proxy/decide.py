@@ -1,0 +1,141 @@
+"""Which route a chat request takes, and why. Pure: a call and a snapshot in, a decision out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.card import Card
+from compiler.families import Family
+from compiler.program import INSTRUCTION_ROLES
+from compiler.registry import Snapshot, TaskView
+from proxy.call import Call
+from proxy.errors import BadRequestError, NotFoundError
+
+HARMLESS = frozenset(
+    {
+        *("user", "seed", "store", "metadata", "service_tier", "prompt_cache_key"),
+        *("prompt_cache_retention", "n", "stop", "safety_identifier", "stream", "stream_options"),
+        *("verbosity", "temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens"),
+        *("max_completion_tokens", "reasoning_effort", "response_format", "model", "messages", "modalities"),
+        *("parallel_tool_calls", "logprobs"),
+    }
+)
+NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio": "audio", "top_logprobs": "logprobs"}
+TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
+
+REASONS = (
+    *("undeclared", "bypass", "off", "observe", "unproven", "unknown_task", "no_card", "compiling", "kept", "tools"),
+    *("multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio", "modalities", "json_schema"),
+    *("unknown_parameter", "no_upstream_key", "internal_error"),
+)
+"""Why a request was left as it was: the values of `cuecard_original_total{reason}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`card` is set exactly when the compiled route is taken; else `reason` says why not."""
+
+    view: TaskView | None = None
+    card: Card | None = None
+    reason: str = ""
+    wants_compile: bool = False
+
+    @property
+    def task(self) -> str | None:
+        return self.view.task.name if self.view else None
+
+
+def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> Decision:
+    """Raises NotFoundError and BadRequestError for a `task:` model that can't be run."""
+    if call.named is None:
+        return Decision(reason="bypass" if call.bypass else "undeclared")
+    view = _find(call, snapshot)
+    if view is None:
+        return Decision(reason="unknown_task")
+    if call.virtual:
+        _require_user_text(call)
+    if reason := _held_back(call, snapshot, view) or ineligible(call.body):
+        return Decision(view, reason=reason)
+    card = view.compiled
+    if card is None:
+        wants = view.state.stage != "compiling" and not view.settled
+        return Decision(view, reason=_without_card(view), wants_compile=wants)
+    if reason := _unfit(call.body, Family.of(card.model, families)):
+        return Decision(view, reason=reason)
+    return Decision(view, card)
+
+
+def _find(call: Call, snapshot: Snapshot) -> TaskView | None:
+    view = snapshot.tasks.get(call.named or "")
+    if view and view.task.tenant in (None, call.tenant):
+        return view
+    if call.virtual:
+        raise NotFoundError(
+            f"The model `{call.model}` does not exist: no task of that name is declared. GET /v1/models lists them.",
+            param="model",
+        )
+    return None
+
+
+def _require_user_text(call: Call) -> None:
+    messages = call.body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise BadRequestError("`messages` must be a list of objects that is not empty.", param="messages")
+    if not any(m.get("role") == "user" for m in messages):
+        raise BadRequestError(f"`{call.model}` takes its input from a message of role `user`.", param="messages")
+
+
+def _held_back(call: Call, snapshot: Snapshot, view: TaskView) -> str | None:
+    if call.bypass:
+        return "bypass"
+    if snapshot.off:
+        return "off"
+    if view.task.mode == "observe" and not call.virtual:
+        return "observe"
+    return "unproven" if view.task.trust == "proven" and not call.virtual else None
+
+
+def _without_card(view: TaskView) -> str:
+    if view.state.stage == "compiling":
+        return "compiling"
+    return "kept" if view.settled else "no_card"
+
+
+def ineligible(body: Mapping[str, Any]) -> str | None:
+    """What of the request no card can serve yet; None if one could."""
+    for name, value in body.items():
+        if name in NOT_ELIGIBLE and value not in (None, 0):
+            return NOT_ELIGIBLE[name]
+        if name in TOOLS and value not in (None, [], "none"):
+            return "tools"
+        if name not in HARMLESS and name not in NOT_ELIGIBLE and name not in TOOLS:
+            return "unknown_parameter"
+    if body.get("n") not in (None, 1):
+        return "n"
+    if body.get("logprobs"):
+        return "logprobs"
+    if body.get("modalities") not in (None, ["text"]):
+        return "modalities"
+    return _conversation(body.get("messages"))
+
+
+def _conversation(messages: Any) -> str | None:
+    """A card takes instructions and one user text."""
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        return "not_text"
+    if not all(is_text(m.get("content")) for m in messages):
+        return "not_text"
+    turns = [m.get("role") for m in messages if m.get("role") not in INSTRUCTION_ROLES]
+    return None if turns == ["user"] else "multi_turn"
+
+
+def is_text(content: Any) -> bool:
+    if isinstance(content, str):
+        return True
+    return isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content)
+
+
+def _unfit(body: Mapping[str, Any], family: Family) -> str | None:
+    wanted = body.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    return "json_schema" if kind == "json_schema" and not family.json_schema else None

@@ -1,0 +1,1 @@
+"""The demonstration: real weights and real text, on this machine, without an account."""

@@ -1,0 +1,74 @@
+"""One upstream call while it happens: what was sent, what came back so far, and how long the upstream took."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import orjson
+from aiohttp import ClientResponse
+
+from compiler.pricing import Usage
+from proxy import sse
+from proxy.plan import Attempt
+from proxy.unpack import unpacked
+
+TAP_BYTES = 8 * 2**20  # of an answer kept, to read its usage or to count it
+
+
+@dataclass(slots=True)
+class Exchange:
+    attempt: Attempt
+    status: int = 0  # 0: no answer came
+    encoding: str = ""
+    streamed: bool = False
+    seconds: float = 0.0  # spent waiting for the upstream
+    sent: bool = False
+    failed: str = ""  # why this call did not answer the request
+    usage: Usage | None = None
+    model: str = ""
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += perf_counter() - started
+
+    def head(self, answer: ClientResponse) -> None:
+        self.status = answer.status
+        self.encoding = answer.headers.get("Content-Encoding", "").lower()
+        self.streamed = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+
+    def keep(self, chunk: bytes) -> None:
+        if self.size < TAP_BYTES:
+            self.chunks.append(chunk)
+        self.size += len(chunk)
+
+    def body(self) -> bytes:
+        """The answer's body as far as it came, readable."""
+        return unpacked(b"".join(self.chunks), self.encoding)
+
+    def read(self) -> None:
+        """Take model and usage out of the body, where it has them."""
+        body = self.body()
+        if self.streamed:
+            usage, model = sse.usage_of(body), sse.model_of(body)
+        else:
+            whole = _object(body)
+            usage, model = whole.get("usage"), whole.get("model")
+        if isinstance(usage, dict):
+            self.usage = Usage.from_openai(usage)
+        if isinstance(model, str) and model:
+            self.model = model
+
+
+def _object(data: bytes) -> dict[str, object]:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,69 @@
+"""What a worker holds while it serves: handed to each step of the request path, never reached through a global."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from compiler.families import Family
+from compiler.registry import Snapshot
+from proxy.call import Call
+from proxy.deadlines import Deadlines
+from proxy.decide import Decision, decide
+from proxy.meter import Meter
+from proxy.plan import Planner
+from proxy.settings import Settings
+from proxy.upstream import Upstream
+
+
+class Snapshots:
+    """The present snapshot, and a way to wait for the next."""
+
+    def __init__(self) -> None:
+        self.current = Snapshot()
+        self._changed = asyncio.Event()
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        self.current = snapshot
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def next(self) -> Snapshot:
+        await self._changed.wait()
+        return self.current
+
+
+@dataclass(frozen=True)
+class Gateway:
+    settings: Settings
+    families: Mapping[str, Family]
+    snapshots: Snapshots
+    upstream: Upstream
+    planner: Planner
+    meter: Meter
+    deadlines: Deadlines
+    want_compile: Callable[[str], None]
+
+    async def decide(self, call: Call) -> Decision:
+        """The decision by the present snapshot; only the very first calls of a `task:` model without an incumbent
+        wait for its card, and at most `first_call_wait`."""
+        decision = decide(call, self.snapshots.current, self.families)
+        if decision.task and decision.wants_compile:
+            self.want_compile(decision.task)
+        if call.virtual and decision.view and not decision.view.task.incumbent and _may_wait(decision):
+            try:
+                async with asyncio.timeout(self.settings.timeouts.first_call_wait):
+                    while _may_wait(decision):
+                        await self.snapshots.next()
+                        decision = decide(call, self.snapshots.current, self.families)
+            except TimeoutError:
+                return decision
+        return decision
+
+
+def _may_wait(decision: Decision) -> bool:
+    return decision.reason in ("no_card", "compiling") and decision.view is not None and not decision.view.card
+
+
+GATEWAY = web.AppKey("gateway", Gateway)

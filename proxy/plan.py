@@ -1,0 +1,92 @@
+"""From a decision to the calls that may be made for it, in order: the last one is answered with whatever comes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+
+from compiler.card import Card
+from compiler.endpoint import Endpoint, Endpoints
+from compiler.families import Family
+from compiler.program import Prompt, rewrite
+from compiler.registry import TaskView
+from compiler.task import Contract
+from proxy.call import Call
+from proxy.decide import Decision
+
+Route = Literal["original", "compiled", "fallback", "cached"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One upstream call. With a `contract` its answer is checked before the first byte leaves, and must come within
+    the candidate's deadline; without one whatever the upstream says goes to the client."""
+
+    route: Route
+    endpoint: Endpoint
+    model: str
+    body: bytes
+    client_key: bool
+    rewritten: bool = False
+    contract: Contract | None = None
+    incumbent: bool = False
+    hide_usage: bool = False
+
+
+class Planner:
+    """`production[-1]`, the strongest of the cheap ones, answers for a `task:` model that has no incumbent."""
+
+    def __init__(self, endpoints: Endpoints, production: tuple[str, ...], families: Mapping[str, Family]) -> None:
+        self._endpoints = endpoints
+        self._production = production
+        self._families = families
+
+    def attempts(self, call: Call, decision: Decision) -> list[Attempt]:
+        """One attempt for an original; for a card the compiled one, then what answers if that fails."""
+        if decision.card is None or decision.view is None:
+            return [self._original(call, decision.view)]
+        compiled = self._compiled(call, decision.card, decision.view)
+        if not self._may_call(compiled):
+            return [self._original(call, decision.view)]
+        return [compiled, replace(self._original(call, decision.view, failed=True), route="fallback")]
+
+    def _may_call(self, attempt: Attempt) -> bool:
+        return attempt.endpoint.ours or attempt.client_key
+
+    def _compiled(self, call: Call, card: Card, view: TaskView) -> Attempt:
+        attempt = self._run(call, view, card.program, card.model)
+        return replace(attempt, route="compiled", contract=card.contract)
+
+    def _original(self, call: Call, view: TaskView | None, *, failed: bool = False) -> Attempt:
+        if call.virtual and view:
+            stand_in = self._production[-1 if failed else 0]
+            attempt = self._run(call, view, Prompt(view.task.instructions), view.task.incumbent or stand_in)
+            return replace(attempt, incumbent=view.task.incumbent is not None)
+        endpoint, bare = self._endpoints.resolve(call.model)
+        rewritten = call.rewritten or bare != call.model
+        body = orjson.dumps({**call.body, "model": bare}) if rewritten else call.raw
+        client_key = endpoint is self._endpoints.first or bare != call.model
+        return Attempt("original", endpoint, bare, body, client_key, rewritten, incumbent=True)
+
+    def _run(self, call: Call, view: TaskView, prompt: Prompt, model: str) -> Attempt:
+        endpoint, bare = self._endpoints.resolve(model)
+        family = Family.of(model, self._families)
+        body = rewrite(call.body, prompt, bare, family, replaces=view.task.system)
+        if call.stream:
+            body["stream_options"] = {**_options(call.body), "include_usage": True}
+        addressed = self._endpoints.first if call.virtual else self._endpoints.resolve(call.model)[0]
+        return Attempt(
+            route="original",
+            endpoint=endpoint,
+            model=bare,
+            body=orjson.dumps(body),
+            client_key=endpoint is addressed,
+            rewritten=True,
+            hide_usage=call.stream and not call.wants_usage,
+        )
+
+
+def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+    options = body.get("stream_options")
+    return dict(options) if isinstance(options, dict) else {}

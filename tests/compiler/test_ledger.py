@@ -1,0 +1,143 @@
+import multiprocessing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+import compiler.ledger
+from compiler.errors import StoreError
+from compiler.ledger import UNDECLARED, Charge, Incumbent, Ledger, Row, Sums, Tally
+from compiler.pricing import Usage
+from compiler.store import Store
+
+USAGE = Usage(input=100, output=20, cached_input=40, reasoning=5)
+CALL = Charge("mood", "fake-nano", "serve", "compiled", USAGE, cost=0.5, baseline=2.0, ends_request=True)
+
+
+def add(ledger: Ledger, *charges: Charge) -> None:
+    tally = Tally()
+    for charge in charges:
+        tally.add(charge)
+    ledger.add(tally)
+
+
+def totals(ledger: Ledger) -> dict[tuple[str, Row], Sums]:
+    return {(task, row): sums for task, row, sums in ledger.rows()}
+
+
+def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return moment
+
+    monkeypatch.setattr(compiler.ledger, "datetime", Clock)
+
+
+def test_a_call_is_booked_with_all_it_cost(store):
+    ledger = Ledger(store)
+    add(ledger, CALL)
+    assert totals(ledger) == {
+        ("mood", Row("fake-nano", "serve", "compiled")): Sums(
+            calls=1, requests=1, input=60, cached_input=40, output=15, reasoning=5, cost=0.5, baseline=2.0, baselined=1
+        )
+    }
+
+
+def test_calls_are_summed_by_task_model_role_and_route(store):
+    ledger = Ledger(store)
+    others = [
+        replace(CALL, task="other"),
+        replace(CALL, model="m"),
+        replace(CALL, role="judge"),
+        replace(CALL, route="o"),
+    ]
+    add(ledger, CALL, CALL, *others)
+    add(ledger, CALL)
+    found = totals(ledger)
+    assert found["mood", Row("fake-nano", "serve", "compiled")].calls == 3
+    assert found["mood", Row("fake-nano", "serve", "compiled")].cost == pytest.approx(1.5)
+    assert sorted(sums.calls for sums in found.values()) == [1, 1, 1, 1, 3]
+
+
+def test_failed_counted_and_unpriced_calls_are_told_apart(store):
+    ledger = Ledger(store)
+    add(
+        ledger,
+        replace(CALL, failed=True),
+        replace(CALL, usage=Usage(input=1, counted=True)),
+        replace(CALL, cost=None, baseline=None, ends_request=False),
+    )
+    (sums,) = totals(ledger).values()
+    assert (sums.calls, sums.requests, sums.failed, sums.counted, sums.unpriced, sums.baselined) == (3, 2, 1, 1, 1, 2)
+
+
+def test_an_empty_tally_writes_nothing(store):
+    Ledger(store).add(Tally())
+    assert store.keys("") == []
+
+
+def test_tenants_have_rows_of_their_own_and_one_sum_in_the_report(store):
+    ledger = Ledger(store)
+    add(ledger, CALL, replace(CALL, tenant="shop"))
+    assert len(store.keys("totals:")) == 2
+    assert [sums.calls for _, _, sums in ledger.rows()] == [1, 1]
+
+
+def test_a_window_holds_its_hours_and_no_older_ones(store, monkeypatch):
+    ledger = Ledger(store)
+    noon = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+    for hours, model in ((-30, "old"), (-2, "recent"), (0, "now")):
+        at(monkeypatch, noon + timedelta(hours=hours))
+        add(ledger, replace(CALL, model=model))
+    at(monkeypatch, noon)
+    assert {row.model for _, row, _ in ledger.rows(timedelta(hours=24))} == {"recent", "now"}
+    assert {row.model for _, row, _ in ledger.rows(timedelta(0))} == {"now"}
+    assert {row.model for _, row, _ in ledger.rows()} == {"old", "recent", "now"}
+
+
+def test_the_incumbents_habits_are_learned_from_its_good_answers_alone(store):
+    ledger = Ledger(store)
+    own = replace(CALL, incumbent=True)
+    assert ledger.incumbent("mood") == Incumbent()
+    add(ledger, own, own, CALL, replace(own, failed=True), replace(own, task=UNDECLARED))
+    add(ledger, own)
+    assert ledger.incumbent("mood") == Incumbent(calls=3, input=300, cached_input=120, output=60)
+    assert ledger.incumbent(UNDECLARED) == Incumbent()
+
+
+def test_what_the_store_refuses_is_added_nowhere(store):
+    ledger = Ledger(store)
+    add(ledger, replace(CALL, task="a"))
+    with pytest.raises(StoreError), store.transact():
+        add(ledger, replace(CALL, task="a", incumbent=True))
+        raise StoreError("full")
+    assert [sums.calls for _, _, sums in ledger.rows()] == [1]
+    assert ledger.incumbent("a") == Incumbent()
+
+
+def _book(folder: Path, together: Barrier, model: str) -> None:
+    store = Store(folder)
+    together.wait()
+    for _ in range(30):
+        add(Ledger(store), replace(CALL, model=model), replace(CALL, model="shared", incumbent=True))
+    store.close()
+
+
+def test_two_processes_adding_at_once_lose_nothing(store):
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(2)
+    processes = [context.Process(target=_book, args=(store.folder, together, name)) for name in ("one", "two")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    calls = {row.model: sums.calls for _, row, sums in Ledger(store).rows()}
+    assert calls == {"one": 30, "two": 30, "shared": 60}
+    assert Ledger(store).incumbent("mood").calls == 60
+    hourly: dict[str, int] = {}
+    for _, row, sums in Ledger(store).rows(timedelta(hours=2)):
+        hourly[row.model] = hourly.get(row.model, 0) + sums.calls
+    assert hourly == calls
