@@ -42,7 +42,7 @@ def translate(body: Mapping[str, Any], target: Family) -> dict[str, Any]:
             out.pop(name, None)
         out.pop("stop", None)
         if cap is not None:
-            out["max_completion_tokens"] = cap + DEFAULT_REASONING_ROOM
+            out["max_completion_tokens"] = cap + DEFAULT_REASONING_ROOM if isinstance(cap, int) else cap
         return out
     out.pop("reasoning_effort", None)
     out.pop("verbosity", None)

@@ -43,10 +43,10 @@ class Usage:
     def by_type(self) -> dict[str, int]:
         """Disjoint counts under the metric's `type` labels: they add up to input + output."""
         return {
-            "input": self.input - self.cached_input - self.cache_write,
+            "input": max(0, self.input - self.cached_input - self.cache_write),
             "cached_input": self.cached_input,
             "cache_write": self.cache_write,
-            "output": self.output - self.reasoning,
+            "output": max(0, self.output - self.reasoning),
             "reasoning": self.reasoning,
         }
 

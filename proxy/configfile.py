@@ -43,15 +43,26 @@ def parse_settings(text: str, name: str, environment: Mapping[str, str]) -> Sett
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        raise ConfigError(f"{where}: not YAML: {_problem(error)}") from None
     if not isinstance(data, dict) or node is None:
         raise ConfigError(f"{name}: must hold keys such as `upstreams:`; see docs/configuration.md")
-    lines = dict(_lines(node, (), name))
-    expanded = _expand(data, (), lines, name, environment)
+    try:
+        lines = dict(_lines(node, (), name))
+        expanded = _expand(data, (), lines, name, environment)
+    except RecursionError:
+        raise ConfigError(f"{name}: a YAML alias contains itself") from None
     if "upstreams" not in expanded:
         expanded["upstreams"] = _from_environment(environment)["upstreams"]
     settings = _validated(expanded, lines, name)
     return _with_paths(settings, Path(name).resolve().parent)
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What the parser says, without what it quotes: an unquoted secret that starts with * or ! would be repeated."""
+    problem = str(getattr(error, "problem", None) or error)
+    if "alias" in problem or "tag" in problem:
+        return "a value that starts with * & or ! must be put in quotes"
+    return problem
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

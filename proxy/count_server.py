@@ -15,14 +15,14 @@ log = logging.getLogger("cuecard.counting")
 
 
 async def serve_counts(path: Path, counter: TokenCounter) -> asyncio.Server:
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, before anything is served
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 number, *sizes = HEAD.unpack(await reader.readexactly(HEAD.size))
                 model, request, response = [await reader.readexactly(size) for size in sizes]
-                inputs, outputs = await asyncio.to_thread(count, counter, model.decode(), request, response)
+                inputs, outputs = await asyncio.to_thread(_counted, counter, model.decode(), request, response)
                 writer.write(REPLY.pack(number, inputs, outputs))
                 await writer.drain()
         except (asyncio.IncompleteReadError, OSError):
@@ -33,10 +33,18 @@ async def serve_counts(path: Path, counter: TokenCounter) -> asyncio.Server:
     return await asyncio.start_unix_server(answer, str(path))
 
 
+def _counted(counter: TokenCounter, model: str, request: bytes, response: bytes) -> tuple[int, int]:
+    try:
+        return count(counter, model, request, response)
+    except Exception:  # boundary: a body that breaks the counter must not hold up the ones behind it
+        log.exception("a call could not be counted")
+        return 0, 0
+
+
 def count(counter: TokenCounter, model: str, request: bytes, response: bytes) -> tuple[int, int]:
     """Prompt and completion tokens of one call, however far its answer got; 0 for what can't be read."""
     body = _object(request)
-    messages = [m for m in body.get("messages", ()) if isinstance(m, dict)] if body else []
+    messages = _dicts(body.get("messages"))
     inputs = counter.messages(messages, model) if messages else counter.text(str(body.get("input", "")), model)
     return inputs, counter.text(answer_text(response), model)
 
@@ -44,9 +52,13 @@ def count(counter: TokenCounter, model: str, request: bytes, response: bytes) ->
 def answer_text(response: bytes) -> str:
     whole = _object(response)
     if whole:
-        choices = [c for c in whole.get("choices", ()) if isinstance(c, dict)]
-        return "".join(text for c in choices for text in texts_of(c.get("message") or {}))
+        messages = [c.get("message") for c in _dicts(whole.get("choices"))]
+        return "".join(text for message in _dicts(messages) for text in texts_of(message))
     return "".join(text for value in sse.objects(response) for text in texts_of(sse.delta_of(value)))
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -56,10 +56,10 @@ class Exchange:
         """Take model and usage out of the body, where it has them."""
         body = self.body()
         if self.streamed:
-            usage, model = sse.usage_of(body), sse.model_of(body)
+            found: dict[str, object] = {"usage": sse.usage_of(body), "model": sse.model_of(body)}
         else:
-            whole = _object(body)
-            usage, model = whole.get("usage"), whole.get("model")
+            found = _object(body)
+        usage, model = found.get("usage"), found.get("model")
         if isinstance(usage, dict):
             self.usage = Usage.from_openai(usage)
         if isinstance(model, str) and model:

@@ -29,6 +29,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 OURS = b"x-cuecard-"
+CREDENTIALS = ("Authorization", "Api-Key", "X-Api-Key", "Cookie", "OpenAI-Organization", "OpenAI-Project")
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
@@ -51,8 +52,8 @@ def to_upstream(raw: RawHeaders, endpoint: Endpoint, *, client_key: bool) -> CIM
     none of our own."""
     headers = _end_to_end(raw, _NOT_SENT)
     if endpoint.ours or not client_key:
-        headers.popall("Authorization", None)
-        headers.popall("Api-Key", None)
+        for name in CREDENTIALS:
+            headers.popall(name, None)
     if endpoint.api_key:
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
     return headers

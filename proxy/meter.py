@@ -59,12 +59,19 @@ class Meter:
             cost, baseline = self.price(call, decision, exchange, usage)
             self._record(replace(charge, usage=usage, cost=cost, baseline=baseline if answered else None))
 
+        def counted(usage: Usage) -> None:
+            try:
+                book(usage)
+            except Exception:  # boundary: a bug in booking one call must not end the counting of the others
+                log.exception("request %s could not be booked", call.id)
+                self.metrics.dropped.labels("meter").inc()
+
         if not ok:
             self._record(charge)
         elif exchange.usage is not None:
             book(exchange.usage)
         else:
-            self._counter.count(attempt.model, attempt.body, exchange.body(), book)
+            self._counter.count(attempt.model, attempt.body, exchange.body(), counted)
 
     def _record(self, charge: Charge) -> None:
         self._book(charge)

@@ -35,7 +35,8 @@ class Attempt:
 
 
 class Planner:
-    """`production[-1]`, the strongest of the cheap ones, answers for a `task:` model that has no incumbent."""
+    """A `task:` model without an incumbent is answered by `production[0]`, and by `production[-1]`, the strongest of
+    the cheap ones, where that failed."""
 
     def __init__(self, endpoints: Endpoints, production: tuple[str, ...], families: Mapping[str, Family]) -> None:
         self._endpoints = endpoints

@@ -22,7 +22,7 @@ def _seconds(value: Any) -> Any:
     try:
         return float(number) * UNITS[value[len(number) :] or "s"]
     except (ValueError, KeyError):
-        raise ValueError(f"{value!r} is no duration; write 500ms, 60s, 10m, 2h or 7d") from None
+        raise ValueError("no duration; write 500ms, 60s, 10m, 2h or 7d") from None
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
@@ -52,7 +52,7 @@ class Upstream(Section):
     def _is_address(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{value!r} is no address; write for instance https://api.openai.com/v1")
+            raise ValueError("no address; write for instance https://api.openai.com/v1")
         return value.rstrip("/")
 
 

@@ -47,7 +47,7 @@ class Sync(threading.Thread):
                 if self._failing:
                     log.warning("the store can be used again")
                 self._failing = False
-            except Exception as error:  # boundary: a broken store must not end the thread, nor reach a request
+            except Exception as error:  # noqa: BLE001 - boundary: a broken store must not end the thread, nor reach a request
                 if not self._failing:
                     log.error("the store can't be used, requests go on without it: %s", error)
                 self._failing = True

@@ -1,0 +1,129 @@
+"""The application a worker runs: routes, access, and the lifetimes of what serves them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from compiler.pricing import PriceBook
+from compiler.store import Store
+from proxy import admin, metrics
+from proxy.access import access
+from proxy.call import MAX_BODY
+from proxy.chat import chat
+from proxy.counting import CountClient
+from proxy.deadlines import Deadlines
+from proxy.errors import NotFoundError, ProxyError, translate
+from proxy.gateway import GATEWAY, Gateway, Snapshots
+from proxy.meter import Meter
+from proxy.passthrough import passthrough
+from proxy.plan import Planner
+from proxy.settings import Settings
+from proxy.sync import Sync
+from proxy.upstream import Upstream
+from proxy.virtual import list_models, retrieve_model
+
+log = logging.getLogger("cuecard.app")
+
+DRAIN_SECONDS = 3.0
+READY = web.AppKey("ready", asyncio.Event)
+
+
+@dataclass(frozen=True)
+class Paths:
+    count_socket: Path
+
+
+def build_app(settings: Settings, paths: Paths, process_metrics: metrics.Metrics) -> web.Application:
+    app = web.Application(middlewares=[_errors, access(settings)], client_max_size=MAX_BODY)
+    app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
+    app[READY] = asyncio.Event()
+    app.cleanup_ctx.append(_gateway(settings, paths, process_metrics))
+    app.add_routes(
+        [
+            web.post("/v1/chat/completions", chat),
+            web.get("/v1/models", list_models, allow_head=False),
+            web.get("/v1/models/{model}", retrieve_model, allow_head=False),
+            web.get("/health/live", live),
+            web.get("/health/ready", ready),
+            web.get("/metrics", show_metrics),
+            *admin.routes(),
+            web.route("*", "/v1/{path:.*}", passthrough),
+        ]
+    )
+    return app
+
+
+def _gateway(
+    settings: Settings, paths: Paths, process_metrics: metrics.Metrics
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        snapshots = Snapshots()
+
+        def adopt(snapshot: object) -> None:
+            loop.call_soon_threadsafe(_adopt, app, snapshots, snapshot)
+
+        sync = Sync(app[admin.OPEN_STORE], adopt)
+        counter = CountClient(paths.count_socket, process_metrics.dropped.labels("uncounted").inc)
+        families = settings.families()
+        async with Upstream.open(settings.timeouts) as upstream:
+            app[GATEWAY] = Gateway(
+                settings,
+                families,
+                snapshots,
+                upstream,
+                Planner(settings.endpoints(), settings.models.production, families),
+                Meter(process_metrics, PriceBook(settings.own_prices()), counter, sync.book),
+                Deadlines(settings.timeouts.candidate),
+                sync.want_compile,
+            )
+            sync.start()
+            counting = asyncio.create_task(counter.run())
+            yield
+            app[READY].clear()
+            await counter.drain(DRAIN_SECONDS)
+            counting.cancel()
+            await asyncio.to_thread(sync.stop)
+
+    return lifetime
+
+
+def _adopt(app: web.Application, snapshots: Snapshots, snapshot: object) -> None:
+    snapshots.adopt(snapshot)  # type: ignore[arg-type]
+    app[READY].set()
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ProxyError as error:
+        return error.response()
+    except web.HTTPNotFound:
+        hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
+        return NotFoundError(f"unknown URL: {request.path}.{hint}", code="unknown_url").response()
+    except web.HTTPException:
+        raise
+    except Exception as error:  # boundary: whatever goes wrong, the client gets OpenAI's error shape
+        log.exception("%s %s failed", request.method, request.path)
+        return translate(error, "-").response()
+
+
+async def live(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Ready once the first snapshot is here: before, a declared task would go unrecognised."""
+    is_ready = request.app[READY].is_set()
+    return web.json_response({"status": "ok" if is_ready else "starting"}, status=200 if is_ready else 503)
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    body = await asyncio.to_thread(metrics.exposition)
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

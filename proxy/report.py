@@ -1,0 +1,60 @@
+"""What it cost, what it would have cost, what is left: read off the ledger."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from compiler.ledger import Ledger, Row, Sums
+from compiler.store import Store
+
+
+@dataclass
+class TaskReport:
+    """`baseline` and `saving` are estimates, of the calls that have a baseline at all (`baselined`)."""
+
+    rows: dict[Row, Sums] = field(default_factory=dict)
+
+    def sums(self, *roles: str) -> Sums:
+        total = Sums()
+        for row, sums in self.rows.items():
+            if not roles or row.role in roles:
+                total.add(sums)
+        return total
+
+    @property
+    def net_saving(self) -> float:
+        """Baseline minus everything spent: serving, failed attempts, compiling. Calls without a baseline count 0."""
+        background = self.sums("compile", "judge", "shadow").cost
+        return self.sums("serve").baseline - self._compared_cost() - background
+
+    def _compared_cost(self) -> float:
+        return sum(
+            sums.cost for row, sums in self.rows.items() if row.role == "serve" and (sums.baselined or sums.failed)
+        )
+
+
+@dataclass
+class Report:
+    tasks: dict[str, TaskReport]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "tasks": {
+                name: {
+                    "requests": task.sums("serve").requests,
+                    "cost_usd": task.sums("serve").cost,
+                    "baseline_usd_estimated": task.sums("serve").baseline,
+                    "compile_usd": task.sums("compile").cost,
+                    "net_saving_usd_estimated": task.net_saving,
+                    "rows": [{**row._asdict(), **asdict(sums)} for row, sums in sorted(task.rows.items())],
+                }
+                for name, task in sorted(self.tasks.items())
+            }
+        }
+
+
+def build_report(store: Store, since: timedelta | None = None) -> Report:
+    tasks: dict[str, TaskReport] = {}
+    for task, row, sums in Ledger(store).rows(since):
+        tasks.setdefault(task, TaskReport()).rows.setdefault(row, Sums()).add(sums)
+    return Report(tasks)

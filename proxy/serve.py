@@ -1,0 +1,145 @@
+"""The supervisor: one port, N workers, one learner. It serves nothing itself; it starts, replaces and stops."""
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+
+from compiler.registry import Registry
+from compiler.store import Store
+from proxy import metrics
+from proxy.configfile import ConfigError
+from proxy.declare import configured_tasks
+from proxy.settings import Settings
+from proxy.worker import listening
+
+log = logging.getLogger("cuecard.serve")
+
+RESTART_SECONDS = 0.5
+STOP_SECONDS = 35.0
+
+
+def refuse_open_wallet(settings: Settings) -> None:
+    """Raises ConfigError where anybody on the network could spend the upstream key."""
+    ours = [name for name, endpoint in settings.endpoints().by_name.items() if endpoint.api_key]
+    if ours and not settings.listen.loopback and not settings.auth.keys:
+        raise ConfigError(
+            f"listening on {settings.listen.host} with the key of upstream {ours[0]!r} and no auth.keys: anyone who "
+            "reaches this port could spend it. Set CUECARD_KEY (no file) or auth.keys, or listen on 127.0.0.1"
+        )
+
+
+def register_tasks(settings: Settings) -> None:
+    """Raises ExampleError with file and line, StoreError where the store can't be used."""
+    declared = configured_tasks(settings)
+    store = Store(settings.store.folder)
+    try:
+        Registry(store).declare(declared, "config")
+    finally:
+        store.close()
+
+
+class Supervisor:
+    """`folder` is private to this run: the metrics' files and the counting socket."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._stopping = asyncio.Event()
+        self._reserved = _reserve(settings.listen.host, settings.listen.port)
+        self.port: int = self._reserved.getsockname()[1]
+
+    async def run(self, on_ready: Callable[[int], None]) -> None:
+        """Until SIGTERM or SIGINT; `on_ready(port)` once every worker listens."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        ready = [asyncio.Event() for _ in range(self._settings.listen.workers)]
+        jobs = [asyncio.create_task(self._keep_alive("worker", event)) for event in ready]
+        jobs.append(asyncio.create_task(self._keep_alive("learner", asyncio.Event())))
+        all_ready = asyncio.gather(*(event.wait() for event in ready))
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((all_ready, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not self._stopping.is_set():
+            on_ready(self.port)
+        await stopped
+        all_ready.cancel()
+        await asyncio.gather(*jobs)
+        self._reserved.close()
+
+    async def _keep_alive(self, role: str, ready: asyncio.Event) -> None:
+        while not self._stopping.is_set():
+            process = await self._start(role)
+            watching = asyncio.create_task(_watch(process, ready))
+            ended = asyncio.create_task(process.wait())
+            stopped = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                await _stop(process)
+            stopped.cancel()
+            await watching
+            metrics.forget_process(process.pid)
+            if not self._stopping.is_set():
+                log.error("%s %s ended with code %s and is replaced", role, process.pid, process.returncode)
+                await asyncio.sleep(RESTART_SECONDS)
+
+    async def _start(self, role: str) -> Process:
+        boot = {
+            "settings": self._settings.model_dump(mode="json"),
+            "count_socket": str(self._folder / "count.sock"),
+            "port": self.port,
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "proxy.worker", role, stdin=PIPE, stdout=PIPE,
+        )  # fmt: skip
+        if process.stdin:
+            process.stdin.write(json.dumps(boot).encode() + b"\n")
+            await process.stdin.drain()
+        return process
+
+
+async def _watch(process: Process, ready: asyncio.Event) -> None:
+    while process.stdout and (line := await process.stdout.readline()):
+        if line == b"ready\n":
+            ready.set()
+
+
+async def _stop(process: Process) -> None:
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """Hold the port for all workers. Raises ConfigError where another program listens on it."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ConfigError(f"can't listen on {host}:{port}: {error.strerror}; choose another with --port") from None
+    return listening(host, port)
+
+
+def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
+    """Blocks until stopped. Raises ConfigError, ExampleError and StoreError before anything is started."""
+    refuse_open_wallet(settings)
+    register_tasks(settings)
+    with tempfile.TemporaryDirectory(prefix="cuecard-") as folder:
+        metrics.use_folder(Path(folder))  # inherited by every process of this run
+
+        async def run() -> None:
+            await Supervisor(settings, Path(folder)).run(on_ready)
+
+        asyncio.run(run())

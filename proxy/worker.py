@@ -1,0 +1,154 @@
+"""The processes under the supervisor: a worker serves, the learner learns. Started as `python -m proxy.worker ROLE`.
+
+The supervisor writes one line of JSON to standard input and keeps it open: when it closes, the supervisor is gone and
+the process ends. A worker says `ready` on standard output once it listens.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from compiler.errors import StoreError
+from compiler.learner import Learner, elected
+from compiler.llm import Llm
+from compiler.registry import Registry
+from compiler.store import Store
+from compiler.tokens import TokenCounter
+from proxy.app import Paths, build_app
+from proxy.count_server import serve_counts
+from proxy.metrics import Metrics
+from proxy.settings import Settings
+
+log = logging.getLogger("cuecard.worker")
+
+DRAIN_SECONDS = 30.0
+GAUGES_EVERY = 1.0
+
+
+async def serve(settings: Settings, paths: Paths, port: int, stop: asyncio.Event) -> None:
+    runner = web.AppRunner(
+        build_app(settings, paths, Metrics()),
+        handler_cancellation=True,
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=DRAIN_SECONDS,
+        max_line_size=32_768,
+        max_field_size=65_536,
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening(settings.listen.host, port), backlog=1_024).start()
+        print("ready", flush=True)  # noqa: T201 - the supervisor waits for it
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that shares its port with the other workers'."""
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
+    sock = socket.socket(family, kind, proto)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(address)
+    return sock
+
+
+async def learn(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
+    """Counting is for this server's own workers; compiling is for whoever holds the store's lock."""
+    metrics = Metrics()
+    counting = await serve_counts(paths.count_socket, TokenCounter())
+    learning = asyncio.create_task(_learn(settings, metrics))
+    await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+    counting.close()
+    learning.cancel()
+    with suppress(asyncio.CancelledError):
+        await learning
+
+
+async def _learn(settings: Settings, metrics: Metrics) -> None:
+    async with elected(settings.store.folder):
+        store = Store(settings.store.folder)
+        registry = Registry(store)
+        budget = settings.background.usd_per_day
+
+        def outcome(task: str, result: str, seconds: float) -> None:
+            metrics.compiles.labels(metrics.task(task), result).inc()
+            metrics.compile_duration.observe(seconds)
+
+        async with Llm(settings.background_models(), store, usd_per_day=budget, observe=metrics.charge) as llm:
+            learner = Learner(
+                registry,
+                llm,
+                settings.compile_options(),
+                retry_kept_after=settings.compile.retry_kept_after,
+                on_outcome=outcome,
+            )
+            async with asyncio.TaskGroup() as group:
+                group.create_task(learner.run())
+                group.create_task(_show_stages(registry, metrics))
+
+
+async def _show_stages(registry: Registry, metrics: Metrics) -> None:
+    shown = -1
+    while True:
+        try:
+            if (generation := registry.generation()) != shown:
+                metrics.tasks(dict(registry.snapshot().tasks))
+                shown = generation
+        except StoreError as error:
+            log.debug("stages are not shown: %s", error)
+        await asyncio.sleep(GAUGES_EVERY)
+
+
+async def _until_told(stop: asyncio.Event) -> None:
+    """SIGTERM, or the supervisor's end of standard input is closed. SIGINT is the supervisor's to handle."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def closed() -> None:
+        if not os.read(0, 1_024):
+            loop.remove_reader(0)
+            stop.set()
+
+    loop.add_reader(0, closed)
+
+
+async def _main(role: str, boot: dict[str, Any]) -> None:
+    settings = Settings.model_validate(boot["settings"])
+    paths = Paths(Path(boot["count_socket"]))
+    stop = asyncio.Event()
+    await _until_told(stop)
+    if role == "learner":
+        await learn(settings, paths, stop)
+    else:
+        await serve(settings, paths, boot["port"], stop)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpx2", "openai"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    line = b""
+    while not line.endswith(b"\n"):  # unbuffered: what follows on standard input is the supervisor's silence
+        if not (byte := os.read(0, 1)):
+            sys.exit("started by the supervisor only: cuecard serve")
+        line += byte
+    uvloop.run(_main(sys.argv[1], json.loads(line)))
+
+
+if __name__ == "__main__":
+    main()

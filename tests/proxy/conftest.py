@@ -1,0 +1,73 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from compiler.card import Card
+from compiler.endpoint import Endpoint
+from compiler.ledger import Incumbent
+from compiler.program import Prompt
+from compiler.registry import TaskState, TaskView
+from compiler.task import Contract, Task
+from proxy.call import Call
+from proxy.exchange import Exchange
+from proxy.plan import Attempt
+
+
+def _chat(text: str = "so happy", /, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-big", "messages": [{"role": "user", "content": text}], **more}
+
+
+def _call(body: dict[str, Any] | None = None, **more: Any) -> Call:
+    """A call as `read_call` leaves it, of a task's name (or none) and a body."""
+    body = _chat() if body is None else body
+    virtual = isinstance(body.get("model"), str) and body["model"].startswith("task:")
+    named = body["model"].removeprefix("task:") if virtual else None
+    fields = {"named": named, "virtual": virtual, "raw": json.dumps(body).encode(), **more}
+    return Call(id="cue-1", started=0.0, body=body, path="/v1/chat/completions", headers=(), **fields)
+
+
+def _view(task: Task, state: TaskState | None = None, *, model: str | None = None) -> TaskView:
+    """A task as a worker sees it; with `model` there is a card for that model."""
+    card = None
+    if model:
+        card = Card(
+            task=task.name,
+            version=1,
+            definition=task.definition(),
+            model=model,
+            program=Prompt("Say good or bad."),
+            contract=Contract("label", ("bad", "good")),
+            winner="prompt",
+            static_tokens=20,
+            original_tokens=10,
+            created="2026-03-01T12:00:00+00:00",
+            compile_usd=0.01,
+        )
+    return TaskView(task, state or TaskState(), card, Incumbent())
+
+
+def _exchange(encoding: str = "", *, streamed: bool = False) -> Exchange:
+    attempt = Attempt("original", Endpoint("openai", "http://127.0.0.1:1/v1"), "gpt-big", b"{}", client_key=True)
+    return Exchange(attempt, status=200, encoding=encoding, streamed=streamed)
+
+
+@pytest.fixture
+def chat() -> Callable[..., dict[str, Any]]:
+    return _chat
+
+
+@pytest.fixture
+def call_of() -> Callable[..., Call]:
+    return _call
+
+
+@pytest.fixture
+def view_of() -> Callable[..., TaskView]:
+    return _view
+
+
+@pytest.fixture
+def exchange_of() -> Callable[..., Exchange]:
+    return _exchange

@@ -1,0 +1,32 @@
+from proxy.deadlines import ENOUGH, REMEMBERED, Deadlines
+
+
+def test_until_enough_is_known_the_configured_time_holds():
+    deadlines = Deadlines(2.0)
+    assert deadlines.of("mood") == 2.0
+    for _ in range(ENOUGH - 1):
+        deadlines.record("mood", 9.0)
+    assert deadlines.of("mood") == 2.0
+    deadlines.record("mood", 9.0)
+    assert deadlines.of("mood") == 9.0
+
+
+def test_a_deadline_is_what_nineteen_of_twenty_keep():
+    deadlines = Deadlines(2.0)
+    for seconds in reversed(range(100)):
+        deadlines.record("mood", float(seconds))
+    assert deadlines.of("mood") == 95.0
+
+
+def test_tasks_are_kept_apart():
+    deadlines = Deadlines(2.0)
+    for _ in range(ENOUGH):
+        deadlines.record("mood", 9.0)
+    assert deadlines.of("other") == 2.0
+
+
+def test_only_recent_times_count():
+    deadlines = Deadlines(2.0)
+    for seconds in [9.0] * REMEMBERED + [1.0] * REMEMBERED:
+        deadlines.record("mood", seconds)
+    assert deadlines.of("mood") == 1.0

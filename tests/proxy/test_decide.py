@@ -1,0 +1,183 @@
+import time
+from dataclasses import replace
+
+import pytest
+
+from compiler.families import Family
+from compiler.registry import Snapshot, TaskState
+from compiler.task import Task
+from proxy.decide import HARMLESS, NOT_ELIGIBLE, REASONS, TOOLS, decide, ineligible
+from proxy.errors import BadRequestError, NotFoundError
+
+MOOD = Task("mood", "Tell the mood.", trust="declared")
+USER = {"role": "user", "content": "hi"}
+
+
+@pytest.fixture
+def served(view_of) -> Snapshot:
+    """`mood` is declared and has a card."""
+    return Snapshot(1, False, {"mood": view_of(MOOD, model="fake-nano")})
+
+
+def test_a_declared_task_with_a_card_is_compiled(served, call_of):
+    decision = decide(call_of(named="mood"), served, {})
+    assert decision.card is served.tasks["mood"].card
+    assert (decision.task, decision.reason, decision.wants_compile) == ("mood", "", False)
+
+
+def test_a_request_that_names_no_task_is_left_alone(served, call_of):
+    decision = decide(call_of(), served, {})
+    assert (decision.view, decision.card, decision.reason, decision.task) == (None, None, "undeclared", None)
+    assert decide(call_of(bypass=True), served, {}).reason == "bypass"
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"prediction": {"type": "content"}}, "prediction"),
+        ({"audio": {"voice": "x"}}, "audio"),
+        ({"top_logprobs": 3}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"n": 2}, "n"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"functions": [{"name": "f"}]}, "tools"),
+        ({"tool_choice": "auto"}, "tools"),
+        ({"function_call": {"name": "f"}}, "tools"),
+        ({"brand_new": 1}, "unknown_parameter"),
+        ({"web_search_options": {}}, "unknown_parameter"),
+        ({"messages": None}, "not_text"),
+        ({"messages": "hi"}, "not_text"),
+        ({"messages": ["hi"]}, "not_text"),
+        ({"messages": [{"role": "user", "content": None}]}, "not_text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "not_text"),
+        ({"messages": [{"role": "user", "content": ["hi"]}]}, "not_text"),
+        ({"messages": []}, "multi_turn"),
+        ({"messages": [{"role": "system", "content": "s"}]}, "multi_turn"),
+        ({"messages": [USER, USER]}, "multi_turn"),
+        ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "multi_turn"),
+        ({"messages": [{"role": "assistant", "content": "yes"}]}, "multi_turn"),
+        ({"messages": [USER, {"role": "tool", "content": "5"}]}, "multi_turn"),
+    ],
+)
+def test_what_no_card_can_serve_is_left_alone_and_says_why(served, call_of, chat, more, reason):
+    decision = decide(call_of(chat(**more), named="mood"), served, {})
+    assert (decision.card, decision.reason, decision.task) == (None, reason, "mood")
+    assert not decision.wants_compile
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        dict.fromkeys(NOT_ELIGIBLE),
+        dict.fromkeys(TOOLS),
+        {"tools": [], "tool_choice": "none", "n": 1, "modalities": ["text"], "logprobs": False, "top_logprobs": 0},
+        {"messages": [{"role": "system", "content": "s"}, {"role": "developer", "content": "d"}, USER]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
+        {"response_format": {"type": "json_schema"}},
+    ],
+)
+def test_parameters_that_ask_for_nothing_special_are_served(served, call_of, chat, more):
+    assert decide(call_of(chat(**more), named="mood"), served, {}).card
+
+
+@pytest.mark.parametrize("name", sorted(HARMLESS - {"messages", "model", "modalities", "n", "logprobs"}))
+def test_a_harmless_parameter_is_served(chat, name):
+    assert ineligible(chat(**{name: "x"})) is None
+
+
+def test_a_schema_needs_a_model_that_can(served, call_of, chat):
+    body = chat(response_format={"type": "json_schema"})
+    families = {"fake-nano": Family(json_schema=False)}
+    assert decide(call_of(body, named="mood"), served, families).reason == "json_schema"
+    assert decide(call_of(chat(response_format={"type": "json_object"}), named="mood"), served, families).card
+
+
+def test_every_reason_is_a_documented_one():
+    assert set(NOT_ELIGIBLE.values()) <= set(REASONS)
+    assert len(set(REASONS)) == len(REASONS)
+
+
+@pytest.mark.parametrize("tenant", ["shop", None])
+def test_a_task_is_its_tenants_or_everybodys(view_of, call_of, tenant):
+    snapshot = Snapshot(1, False, {"mood": view_of(replace(MOOD, tenant=tenant), model="fake-nano")})
+    assert decide(call_of(named="mood", tenant="shop"), snapshot, {}).card
+    other = decide(call_of(named="mood", tenant="other"), snapshot, {})
+    assert bool(other.card) == (tenant is None)
+    assert other.reason == ("" if tenant is None else "unknown_task")
+
+
+def test_another_tenants_task_does_not_exist_as_a_model(view_of, call_of, chat):
+    snapshot = Snapshot(1, False, {"mood": view_of(replace(MOOD, tenant="shop"), model="fake-nano")})
+    with pytest.raises(NotFoundError) as caught:
+        decide(call_of(chat(model="task:mood"), tenant="other"), snapshot, {})
+    assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
+
+
+@pytest.mark.parametrize("name", ["other", ""])
+def test_an_unknown_task_is_left_alone_by_header_and_not_found_as_a_model(served, call_of, chat, name):
+    assert decide(call_of(named=name), served, {}).reason == "unknown_task"
+    with pytest.raises(NotFoundError, match=f"`task:{name}` does not exist"):
+        decide(call_of(chat(model=f"task:{name}")), served, {})
+
+
+@pytest.mark.parametrize("messages", [None, [], "hi", ["hi"], [{"role": "system", "content": "s"}]])
+def test_a_task_as_a_model_needs_a_user_message(served, call_of, chat, messages):
+    with pytest.raises(BadRequestError) as caught:
+        decide(call_of(chat(model="task:mood", messages=messages)), served, {})
+    assert caught.value.param == "messages"
+
+
+def test_off_and_bypass_hold_everything_back(served, call_of, chat):
+    off = replace(served, off=True)
+    for body in (chat(), chat(model="task:mood")):
+        assert decide(call_of(body, named="mood"), off, {}).reason == "off"
+        assert decide(call_of(body, named="mood", bypass=True), off, {}).reason == "bypass"
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (replace(MOOD, mode="observe"), "observe"),
+        (replace(MOOD, trust="proven"), "unproven"),
+        (replace(MOOD, mode="auto", trust="proven"), "unproven"),
+        (replace(MOOD, mode="auto"), ""),
+    ],
+)
+def test_an_apps_own_model_is_replaced_only_for_a_trusted_task(view_of, call_of, chat, task, reason):
+    snapshot = Snapshot(1, False, {"mood": view_of(task, model="fake-nano")})
+    assert decide(call_of(named="mood"), snapshot, {}).reason == reason
+    assert decide(call_of(chat(model="task:mood")), snapshot, {}).card, "who asks for the task by name trusts it"
+
+
+HASH = MOOD.definition()
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "wants"),
+    [
+        (TaskState(), "no_card", True),
+        (TaskState("observing", HASH), "no_card", True),
+        (TaskState("compiling", HASH), "compiling", False),
+        (TaskState("compiling", "another"), "compiling", False),
+        (TaskState("kept", HASH, retry_at=time.time() + 1_000), "kept", False),
+        (TaskState("kept", HASH, retry_at=1.0), "no_card", True),
+        (TaskState("kept", "another", retry_at=time.time() + 1_000), "no_card", True),
+        (TaskState("live", "another", 1), "no_card", True),
+    ],
+)
+def test_a_task_without_a_card_is_compiled_once(view_of, call_of, state, reason, wants):
+    decision = decide(call_of(named="mood"), Snapshot(1, False, {"mood": view_of(MOOD, state)}), {})
+    assert (decision.card, decision.reason, decision.wants_compile) == (None, reason, wants)
+
+
+def test_a_card_of_another_wording_is_never_served(view_of, call_of):
+    stale = replace(view_of(MOOD, model="fake-nano"), task=replace(MOOD, description="Tell the weather."))
+    decision = decide(call_of(named="mood"), Snapshot(1, False, {"mood": stale}), {})
+    assert (decision.card, decision.reason, decision.wants_compile) == (None, "no_card", True)
+
+
+def test_what_is_held_back_asks_for_no_compile(view_of, call_of):
+    snapshot = Snapshot(1, True, {"mood": view_of(MOOD)})
+    assert not decide(call_of(named="mood"), snapshot, {}).wants_compile
