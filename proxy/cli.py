@@ -1,5 +1,6 @@
 """The command `cuecard`."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -19,6 +20,9 @@ from proxy.admin import describe
 from proxy.banner import banner, effective, warnings
 from proxy.configfile import ConfigError, load_settings
 from proxy.declare import configured_tasks
+from proxy.demo import play
+from proxy.demo.fetch import FetchError
+from proxy.demo.llama import LlamaError
 from proxy.report import build_report
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
@@ -181,3 +185,21 @@ def off(config: Path | None) -> None:
 def on(config: Path | None) -> None:
     """Undo `off`."""
     _switch(config, False)
+
+
+@main.command()
+def demo() -> None:
+    """Real local models, no key: three accuracies, the compiled prompts, the cost. About seven minutes on two cores."""
+    say = Console()
+    try:
+        asyncio.run(play.run(say))
+    except KeyboardInterrupt:
+        say.print("stopped; nothing is left running")
+        sys.exit(130)
+    except (FetchError, LlamaError) as error:
+        click.echo(f"cuecard: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

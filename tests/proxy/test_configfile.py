@@ -45,7 +45,7 @@ def test_a_wrong_value_is_named_with_its_line():
     assert complaint("listen:\n  host: x\n  port: many\n").startswith("cuecard.yaml:3: `listen.port`: ")
     assert complaint("mode: fast\n").startswith("cuecard.yaml:1: `mode`: input should be 'observe'")
     message = complaint("timeouts:\n  connect: 1s\n  candidate: soon\n")
-    assert message == "cuecard.yaml:3: `timeouts.candidate`: 'soon' is no duration; write 500ms, 60s, 10m, 2h or 7d"
+    assert message == "cuecard.yaml:3: `timeouts.candidate`: no duration; write 500ms, 60s, 10m, 2h or 7d"
 
 
 def test_a_missing_key_is_reported_at_what_lacks_it():
