@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import click
 import pytest
@@ -45,7 +45,8 @@ def nested(annotation: Any) -> tuple[type[BaseModel], str] | None:
     """The model inside a field's type, and what stands before its keys: `.NAME` in a dict, `[]` in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
-    mark = {dict: ".NAME", tuple: "[]", list: "[]"}.get(getattr(annotation, "__origin__", None), "")
+    marks: dict[Any, str] = {dict: ".NAME", tuple: "[]", list: "[]"}
+    mark = marks.get(get_origin(annotation), "")
     for argument in get_args(annotation):
         if found := nested(argument):
             return found[0], mark + found[1]
@@ -114,7 +115,7 @@ def test_every_metric_has_a_row_with_its_labels(metrics: dict[str, list[str]]) -
     assert len(metrics) > 10
     rows = {
         found[1]: found[2]
-        for found in re.finditer(r"^\| `(cuecard_\w+)` \| [^|]+ \| ([^|]*) \|", page("metrics.md"), re.MULTILINE)
+        for found in re.finditer(r"^\| `(cuecard_\w+)` \| [^|]+ \| ([^|]*)\|", page("metrics.md"), re.MULTILINE)
     }
     assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows.items()} == metrics
 

@@ -100,16 +100,16 @@ async def _running(folder: Path, targets: list[str]) -> AsyncIterator[Prometheus
     try:
         async with aiohttp.ClientSession() as http:
             prometheus = Prometheus(f"http://127.0.0.1:{port}", http)
-            await _ready(prometheus, process, folder / "prometheus.log")
+            await _ready(prometheus, process)
             yield prometheus
     finally:
         await _stop(process)
 
 
-async def _ready(prometheus: Prometheus, process: asyncio.subprocess.Process, log: Path) -> None:
+async def _ready(prometheus: Prometheus, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
-            assert process.returncode is None, log.read_text("utf-8")
+            assert process.returncode is None, "Prometheus ended at once; see prometheus.log in the test's folder"
             try:
                 async with prometheus.http.get(f"{prometheus.url}/-/ready") as answer:
                     if answer.status == 200:
