@@ -120,8 +120,8 @@ class Meter:
         metrics.requests.labels(task, route, model, str(code)).inc()
         metrics.duration.labels(route, model).observe(now() - call.started)
         metrics.overhead.labels(route).observe(overhead)
-        if route == "original":
-            metrics.original.labels(decision.reason or OTHER).inc()
+        if route == "original":  # with a card in hand, only a missing key keeps a request on the original
+            metrics.original.labels(decision.reason or "no_upstream_key").inc()
 
 
 def _sent(call: Call, system: str | None) -> bool:
