@@ -29,7 +29,7 @@ from proxy.virtual import list_models, retrieve_model
 
 log = logging.getLogger("cuecard.app")
 
-DRAIN_SECONDS = 3.0
+DRAIN_SECONDS = 10.0
 READY = web.AppKey("ready", asyncio.Event)
 
 

@@ -25,7 +25,7 @@ async def serve_counts(path: Path, counter: TokenCounter) -> asyncio.Server:
                 inputs, outputs = await asyncio.to_thread(_counted, counter, model.decode(), request, response)
                 writer.write(REPLY.pack(number, inputs, outputs))
                 await writer.drain()
-        except (asyncio.IncompleteReadError, OSError):
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):  # cancelled: the learner ends
             log.debug("a worker closed its counting socket")
         finally:
             writer.close()

@@ -61,8 +61,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         ready = [asyncio.Event() for _ in range(self._settings.listen.workers)]
-        jobs = [asyncio.create_task(self._keep_alive("worker", event)) for event in ready]
-        jobs.append(asyncio.create_task(self._keep_alive("learner", asyncio.Event())))
+        workers_done = asyncio.Event()
+        workers = [asyncio.create_task(self._keep_alive("worker", event, self._stopping)) for event in ready]
+        learner = asyncio.create_task(self._keep_alive("learner", asyncio.Event(), workers_done))
         all_ready = asyncio.gather(*(event.wait() for event in ready))
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((all_ready, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -70,22 +71,24 @@ class Supervisor:
             on_ready(self.port)
         await stopped
         all_ready.cancel()
-        await asyncio.gather(*jobs)
+        await asyncio.gather(*workers)
+        workers_done.set()  # only now: until they end, workers ask the learner to count
+        await learner
         self._reserved.close()
 
-    async def _keep_alive(self, role: str, ready: asyncio.Event) -> None:
-        while not self._stopping.is_set():
+    async def _keep_alive(self, role: str, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             process = await self._start(role)
             watching = asyncio.create_task(_watch(process, ready))
             ended = asyncio.create_task(process.wait())
-            stopped = asyncio.create_task(self._stopping.wait())
+            stopped = asyncio.create_task(stop.wait())
             await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 await _stop(process)
             stopped.cancel()
             await watching
             metrics.forget_process(process.pid)
-            if not self._stopping.is_set():
+            if not stop.is_set():
                 log.error("%s %s ended with code %s and is replaced", role, process.pid, process.returncode)
                 await asyncio.sleep(RESTART_SECONDS)
 
