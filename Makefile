@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-real check
+.PHONY: demo serve test test-real check bench
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuecard needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(VENV)/.installed
 
 test-real: $(VENV)/.demo
 	$(BIN)/pytest -m real
+
+bench: $(VENV)/.installed
+	$(BIN)/python bench/speed.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

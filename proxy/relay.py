@@ -68,7 +68,7 @@ class Relay:
                     chunks = _without_usage(chunks)
                 return await self._stream(exchange, answer, chunks)
         except UPSTREAM_ERRORS as error:
-            exchange.failed = "unreachable"
+            exchange.failed = self._who_left("unreachable")
             raise translate(error, exchange.attempt.endpoint.name) from None
         except asyncio.CancelledError:
             exchange.failed = "client_gone"
@@ -156,10 +156,15 @@ class Relay:
                 await response.write(chunk)
             await response.write_eof()
         except UPSTREAM_ERRORS:
-            exchange.failed = "broke_off"
+            exchange.failed = self._who_left("broke_off")
             if self._request.transport:
                 self._request.transport.abort()  # the client must see that this is not the end
         return response
+
+    def _who_left(self, upstream_did: str) -> str:
+        """A write to a client that has gone raises what a broken upstream raises."""
+        transport = self._request.transport
+        return "client_gone" if transport is None or transport.is_closing() else upstream_did
 
     def _first_byte(self, exchange: Exchange) -> None:
         meter = self._gateway.meter

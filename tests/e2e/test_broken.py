@@ -92,3 +92,20 @@ async def test_a_killed_worker_is_replaced(start: Start, fake: FakeUpstream) -> 
             except aiohttp.ClientError:
                 await asyncio.sleep(0.05)
     assert json.loads(fake.calls_to("fake-mini")[-1].body)["model"] == "fake-mini"
+
+
+async def test_a_client_that_hangs_up_cancels_the_upstream_call_and_is_booked(start: Start, fake: FakeUpstream) -> None:
+    fake.answers["fake-mini"] = Fault.slow("one two three four five six seven eight")
+    server = await start()
+    answer = await server.chat({"model": "fake-mini", "stream": True, **ASKED})
+    fake.step(2)
+    await answer.content.readany()
+    answer.close()
+    await fake.wait_until(lambda: bool(fake.calls_to("fake-mini")))
+    async with asyncio.timeout(10):
+        while 'code="499"' not in (text := await server.metrics()) and 'code="200"' not in text:
+            fake.step(1)
+            await asyncio.sleep(0.02)
+    await server.stop()
+    assert booked(server)["fake-mini"][0] == fake.totals()["fake-mini"]["input"]
+    assert "cuecard_inflight_requests 0.0" in text
