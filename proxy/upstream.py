@@ -30,7 +30,6 @@ class Upstream:
             auto_decompress=False,
             skip_auto_headers=NOT_ADDED,
             read_bufsize=READ_BUFFER,
-            trust_env=True,
         ) as session:
             yield cls(session, timeouts)
 
