@@ -66,12 +66,8 @@ class Store:
     @contextmanager
     def temporary(cls) -> Iterator[Self]:
         """In a folder that is gone afterwards, and with it all that was kept."""
-        with tempfile.TemporaryDirectory(prefix="cuecard-") as folder:
-            store = cls(Path(folder))
-            try:
-                yield store
-            finally:
-                store.close()
+        with tempfile.TemporaryDirectory(prefix="cuecard-") as folder, cls(Path(folder)) as store:
+            yield store
 
     def get(self, key: str, default: Any = None) -> Any:
         with _translated(self.folder):
@@ -103,6 +99,12 @@ class Store:
 
     def close(self) -> None:
         self._cache.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 @contextmanager

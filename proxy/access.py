@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -11,7 +12,15 @@ from proxy import headers
 from proxy.errors import BadRequestError, ForbiddenError, NotAllowedError
 from proxy.settings import Settings
 
-TENANT = web.RequestKey("tenant", str)
+
+class Caller(NamedTuple):
+    """`own_key`: the bearer is the client's own for the upstream, not one of ours (`auth.keys`), and may go there."""
+
+    tenant: str
+    own_key: bool = True
+
+
+CALLER = web.RequestKey("caller", Caller)
 OPEN = frozenset(("/health/live", "/health/ready", "/metrics"))
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -27,32 +36,45 @@ def access(settings: Settings) -> Middleware:
             if request.path.startswith("/admin"):
                 _require_admin(request, settings)
                 return await handler(request)
-            request[TENANT] = _tenant(request, settings, ours)
+            request[CALLER] = _caller(request, settings, ours)
         return await handler(request)
 
     return check
 
 
-def _tenant(request: web.Request, settings: Settings, ours: bool) -> str:
+def _caller(request: web.Request, settings: Settings, ours: bool) -> Caller:
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    given = (request.headers.get(headers.KEY, ""), bearer)
-    tenant = None
-    for known in settings.auth.keys:  # every key is compared, however early one matches
-        if any(hmac.compare_digest(key.encode(), known.key.encode()) for key in given if key):
-            tenant = known.tenant
-    if tenant is not None:
-        return tenant
+    by_header = _tenant(request.headers.get(headers.KEY, ""), settings)
+    by_bearer = _tenant(bearer, settings)
+    if (tenant := by_header or by_bearer) is not None:
+        return Caller(tenant, own_key=by_bearer is None)
     if settings.auth.keys:
         raise NotAllowedError(
             "Incorrect API key provided: this proxy takes its own keys (auth.keys), in X-Cuecard-Key."
         )
-    return "default" if ours or not bearer else "key-" + hashlib.sha256(bearer.encode()).hexdigest()[:12]
+    if ours or not bearer:
+        return Caller("default")
+    return Caller("key-" + hashlib.sha256(_bytes(bearer)).hexdigest()[:12])
+
+
+def _tenant(key: str, settings: Settings) -> str | None:
+    """Every key is compared, however early one matches."""
+    found = None
+    for known in settings.auth.keys:
+        if hmac.compare_digest(_bytes(key), known.key.encode()):
+            found = known.tenant
+    return found
+
+
+def _bytes(text: str) -> bytes:
+    """aiohttp gives header bytes that are not UTF-8 as lone surrogates."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _require_admin(request: web.Request, settings: Settings) -> None:
     token = settings.auth.admin_token
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if token and hmac.compare_digest(given.encode(), token.encode()):
+    if token and hmac.compare_digest(_bytes(given), token.encode()):
         return
     if token or not settings.listen.loopback:
         raise ForbiddenError("/admin needs `Authorization: Bearer <auth.admin_token>`")

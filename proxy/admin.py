@@ -23,11 +23,8 @@ OPEN_STORE: web.AppKey[Callable[[], Store]] = web.AppKey("open_store")
 
 async def _with_store(request: web.Request, work: Callable[[Store], Any]) -> Any:
     def run() -> Any:
-        store = request.app[OPEN_STORE]()
-        try:
+        with request.app[OPEN_STORE]() as store:
             return work(store)
-        finally:
-            store.close()
 
     return await asyncio.to_thread(run)
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -29,20 +28,18 @@ from proxy.virtual import list_models, retrieve_model
 
 log = logging.getLogger("cuecard.app")
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 30.0  # for requests under way when we are told to stop
+COUNT_SECONDS = 10.0  # and for their tokens to be counted
+MAX_LINE = 32_768  # bytes of a request line
+MAX_FIELD = 65_536  # and of one header
 READY = web.AppKey("ready", asyncio.Event)
 
 
-@dataclass(frozen=True)
-class Paths:
-    count_socket: Path
-
-
-def build_app(settings: Settings, paths: Paths, process_metrics: metrics.Metrics) -> web.Application:
+def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.Application:
     app = web.Application(middlewares=[_errors, access(settings)], client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
     app[READY] = asyncio.Event()
-    app.cleanup_ctx.append(_gateway(settings, paths, process_metrics))
+    app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat),
@@ -58,8 +55,21 @@ def build_app(settings: Settings, paths: Paths, process_metrics: metrics.Metrics
     return app
 
 
+def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
+    """The application with aiohttp's defaults that break a proxy turned off."""
+    return web.AppRunner(
+        build_app(settings, count_socket, process_metrics),
+        handler_cancellation=True,  # a client that hangs up ends its upstream call
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=DRAIN_SECONDS,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_FIELD,
+    )
+
+
 def _gateway(
-    settings: Settings, paths: Paths, process_metrics: metrics.Metrics
+    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
@@ -69,24 +79,25 @@ def _gateway(
             loop.call_soon_threadsafe(_adopt, app, snapshots, snapshot)
 
         sync = Sync(app[admin.OPEN_STORE], adopt)
-        counter = CountClient(paths.count_socket, process_metrics.dropped.labels("uncounted").inc)
-        families = settings.families()
+        counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc)
+        families, endpoints = settings.families(), settings.endpoints()
         async with Upstream.open(settings.timeouts) as upstream:
             app[GATEWAY] = Gateway(
-                settings,
+                endpoints,
                 families,
                 snapshots,
                 upstream,
-                Planner(settings.endpoints(), settings.models.production, families),
+                Planner(endpoints, settings.models.production, families),
                 Meter(process_metrics, PriceBook(settings.own_prices()), counter, sync.book),
                 Deadlines(settings.timeouts.candidate),
                 sync.want_compile,
+                settings.timeouts.first_call_wait,
             )
             sync.start()
             counting = asyncio.create_task(counter.run())
             yield
             app[READY].clear()
-            await counter.drain(DRAIN_SECONDS)
+            await counter.drain(COUNT_SECONDS)
             counting.cancel()
             await asyncio.to_thread(sync.stop)
 

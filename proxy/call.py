@@ -5,12 +5,13 @@ import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from aiohttp import web
 
 from proxy import headers
+from proxy.access import Caller
 from proxy.errors import BadRequestError, TooLargeError
 
 VIRTUAL = "task:"
@@ -21,16 +22,28 @@ MAX_BODY = 64 * 2**20  # bytes of a chat request; other paths have no limit
 class Call:
     id: str
     started: float  # time.perf_counter()
-    raw: bytes
-    body: dict[str, Any]
     path: str
     headers: headers.RawHeaders
+    raw: bytes = b""  # of a chat request; what else there is streams by
+    body: dict[str, Any] = field(default_factory=dict)
     tenant: str = "default"
-    recorded: bool = True
+    own_key: bool = True  # its bearer may go to the upstream it addressed
     bypass: bool = False
     named: str | None = None  # the task it was given by model, header or metadata
     virtual: bool = False  # named by its model: there is no model of the app's own
     rewritten: bool = field(default=False)  # `body` differs from `raw`: a routing key was taken out of it
+
+    @classmethod
+    def of(cls, request: web.Request, started: float, caller: Caller) -> Self:
+        return cls(
+            id=f"cue-{uuid.uuid4().hex}",
+            started=started,
+            path=request.raw_path,
+            headers=request.raw_headers,
+            tenant=caller.tenant,
+            own_key=caller.own_key,
+            bypass=request.headers.get(headers.BYPASS) == "1",
+        )
 
     @property
     def model(self) -> str:
@@ -47,24 +60,14 @@ class Call:
         return isinstance(options, dict) and options.get("include_usage") is True
 
 
-async def read_call(request: web.Request, started: float, tenant: str) -> Call:
+async def read_call(request: web.Request, started: float, caller: Caller) -> Call:
     """Raises BadRequestError where the body is no JSON object, as OpenAI does."""
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise TooLargeError(f"a chat request may have at most {MAX_BODY // 2**20} MiB") from None
-    body = _parse(raw, request.headers.get("Content-Encoding", ""))
-    call = Call(
-        id=f"cue-{uuid.uuid4().hex}",
-        started=started,
-        raw=raw,
-        body=body,
-        path=request.raw_path,
-        headers=request.raw_headers,
-        tenant=tenant,
-        bypass=request.headers.get(headers.BYPASS) == "1",
-    )
-    call.recorded = not (call.bypass or request.headers.get(headers.NO_STORE) == "1" or body.get("store") is False)
+    call = Call.of(request, started, caller)
+    call.raw, call.body = raw, _parse(raw, request.headers.get("Content-Encoding", ""))
     _name(call, request.headers.get(headers.TASK))
     return call
 

@@ -4,7 +4,7 @@ import logging
 
 from aiohttp import web
 
-from proxy.access import TENANT
+from proxy.access import CALLER
 from proxy.call import Call, now, read_call
 from proxy.decide import Decision
 from proxy.errors import ProxyError
@@ -18,7 +18,7 @@ log = logging.getLogger("cuecard.chat")
 
 async def chat(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
-    call = await read_call(request, now(), request[TENANT])
+    call = await read_call(request, now(), request[CALLER])
     decision, attempts = await _decided(gateway, call)
     relay = Relay(gateway, request, call, decision)
     with gateway.meter.metrics.inflight.track_inprogress():

@@ -5,11 +5,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from compiler.tokens import TokenCounter, texts_of
 from proxy import sse
 from proxy.counting import HEAD, REPLY
+from proxy.unpack import json_object
 
 log = logging.getLogger("cuecard.counting")
 
@@ -43,14 +42,14 @@ def _counted(counter: TokenCounter, model: str, request: bytes, response: bytes)
 
 def count(counter: TokenCounter, model: str, request: bytes, response: bytes) -> tuple[int, int]:
     """Prompt and completion tokens of one call, however far its answer got; 0 for what can't be read."""
-    body = _object(request)
+    body = json_object(request)
     messages = _dicts(body.get("messages"))
     inputs = counter.messages(messages, model) if messages else counter.text(str(body.get("input", "")), model)
     return inputs, counter.text(answer_text(response), model)
 
 
 def answer_text(response: bytes) -> str:
-    whole = _object(response)
+    whole = json_object(response)
     if whole:
         messages = [c.get("message") for c in _dicts(whole.get("choices"))]
         return "".join(text for message in _dicts(messages) for text in texts_of(message))
@@ -59,11 +58,3 @@ def answer_text(response: bytes) -> str:
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data) if data else None
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -8,7 +8,7 @@ ProxyError                     status, type, code, message, param
     TooLargeError          413
     UpstreamFailedError    502 upstream_unreachable, upstream_broke_off
     UpstreamTimeoutError   504
-    UnavailableError       503 store_unavailable, not_ready
+    UnavailableError       503 store_unavailable
 """
 
 import json
@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from compiler.errors import StoreError
+from proxy.headers import ERROR
 
 
 class ProxyError(Exception):
@@ -34,7 +35,7 @@ class ProxyError(Exception):
         return json.dumps({"error": error}, ensure_ascii=False).encode()
 
     def response(self) -> web.Response:
-        headers = {"X-Cuecard-Error": self.code or self.type}
+        headers = {ERROR: self.code or self.type}
         return web.Response(status=self.status, body=self.body(), content_type="application/json", headers=headers)
 
 

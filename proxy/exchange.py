@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
-import orjson
 from aiohttp import ClientResponse
 
 from compiler.pricing import Usage
 from proxy import sse
 from proxy.plan import Attempt
-from proxy.unpack import unpacked
+from proxy.unpack import json_object, last_value, unpacked
 
 TAP_BYTES = 8 * 2**20  # of an answer kept, to read its usage or to count it
+TAIL_BYTES = 2**16  # and of the end of a longer one, where the usage stands
 
 
 @dataclass(slots=True)
@@ -28,7 +29,9 @@ class Exchange:
     usage: Usage | None = None
     model: str = ""
     chunks: list[bytes] = field(default_factory=list)
+    tapped: bool = True  # whether the answer may name its usage; a downloaded file does not
     size: int = 0
+    tail: bytes = b""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -41,11 +44,17 @@ class Exchange:
     def head(self, answer: ClientResponse) -> None:
         self.status = answer.status
         self.encoding = answer.headers.get("Content-Encoding", "").lower()
-        self.streamed = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+        kind = answer.headers.get("Content-Type", "")
+        self.streamed = kind.startswith("text/event-stream")
+        self.tapped = bool(self.attempt.body) or self.streamed or kind.startswith("application/json")
 
     def keep(self, chunk: bytes) -> None:
+        if not self.tapped:
+            return
         if self.size < TAP_BYTES:
             self.chunks.append(chunk)
+        else:
+            self.tail = ((self.tail or b"".join(self.chunks)) + chunk)[-TAIL_BYTES:]
         self.size += len(chunk)
 
     def body(self) -> bytes:
@@ -56,19 +65,13 @@ class Exchange:
         """Take model and usage out of the body, where it has them."""
         body = self.body()
         if self.streamed:
-            found: dict[str, object] = {"usage": sse.usage_of(body), "model": sse.model_of(body)}
+            found: dict[str, Any] = {"usage": sse.usage_of(self.tail or body), "model": sse.model_of(body)}
+        elif self.tail:
+            found = {name: last_value(self.tail, name) for name in ("usage", "model")}
         else:
-            found = _object(body)
+            found = json_object(body)
         usage, model = found.get("usage"), found.get("model")
         if isinstance(usage, dict):
             self.usage = Usage.from_openai(usage)
         if isinstance(model, str) and model:
             self.model = model
-
-
-def _object(data: bytes) -> dict[str, object]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from compiler.endpoint import Endpoints
 from compiler.families import Family
 from compiler.registry import Snapshot
 from proxy.call import Call
@@ -13,7 +14,6 @@ from proxy.deadlines import Deadlines
 from proxy.decide import Decision, decide
 from proxy.meter import Meter
 from proxy.plan import Planner
-from proxy.settings import Settings
 from proxy.upstream import Upstream
 
 
@@ -36,7 +36,7 @@ class Snapshots:
 
 @dataclass(frozen=True)
 class Gateway:
-    settings: Settings
+    endpoints: Endpoints
     families: Mapping[str, Family]
     snapshots: Snapshots
     upstream: Upstream
@@ -44,6 +44,7 @@ class Gateway:
     meter: Meter
     deadlines: Deadlines
     want_compile: Callable[[str], None]
+    first_call_wait: float  # seconds
 
     async def decide(self, call: Call) -> Decision:
         """The decision by the present snapshot; only the very first calls of a `task:` model without an incumbent
@@ -53,7 +54,7 @@ class Gateway:
             self.want_compile(decision.task)
         if call.virtual and decision.view and not decision.view.task.incumbent and _may_wait(decision):
             try:
-                async with asyncio.timeout(self.settings.timeouts.first_call_wait):
+                async with asyncio.timeout(self.first_call_wait):
                     while _may_wait(decision):
                         await self.snapshots.next()
                         decision = decide(call, self.snapshots.current, self.families)

@@ -70,7 +70,7 @@ class Meter:
             self._record(charge)
         elif exchange.usage is not None:
             book(exchange.usage)
-        else:
+        elif attempt.body:  # what only streamed by was not kept, and without usage is not booked
             self._counter.count(attempt.model, attempt.body, exchange.body(), counted)
 
     def _record(self, charge: Charge) -> None:
@@ -109,8 +109,8 @@ class Meter:
 
     def label(self, exchange: Exchange) -> str:
         """A model name fit for a label: one that an upstream answered for, else `other`."""
-        if exchange.status and exchange.status < 400:
-            return self.metrics.model(exchange.model or exchange.attempt.model)
+        if exchange.status and exchange.status < 400 and (name := exchange.model or exchange.attempt.model):
+            return self.metrics.model(name)
         return self.metrics.known_model(exchange.attempt.model)
 
     def request(self, call: Call, decision: Decision, exchange: Exchange, code: int, overhead: float) -> None:

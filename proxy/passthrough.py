@@ -1,35 +1,19 @@
-"""Every other path under /v1/: the first upstream's, byte for byte, streamed both ways."""
+"""Every other path under /v1/: the first upstream's, byte for byte, streamed both ways, metered by its usage."""
 
 from aiohttp import web
 
-from proxy import headers
-from proxy.errors import translate
+from proxy.access import CALLER
+from proxy.call import Call, now
+from proxy.decide import Decision
+from proxy.exchange import Exchange
 from proxy.gateway import GATEWAY
-from proxy.relay import UPSTREAM_ERRORS
+from proxy.plan import Attempt
+from proxy.relay import Relay
 
 
 async def passthrough(request: web.Request) -> web.StreamResponse:
-    gateway = request.app[GATEWAY]
-    endpoint = gateway.settings.endpoints().first
-    sent = headers.to_upstream(request.raw_headers, endpoint, client_key=True)
-    if request.content_length is not None:
-        sent["Content-Length"] = str(request.content_length)
-    data = request.content if request.can_read_body else None
-    try:
-        answer = await gateway.upstream.send(request.method, endpoint, request.raw_path, sent, data)
-    except UPSTREAM_ERRORS as error:
-        raise translate(error, endpoint.name) from None
-    async with answer:
-        shown = headers.to_client(answer.raw_headers)
-        if "Content-Length" in answer.headers:
-            shown["Content-Length"] = answer.headers["Content-Length"]
-        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=shown)
-        await response.prepare(request)
-        try:
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
-        except UPSTREAM_ERRORS:
-            if request.transport:
-                request.transport.abort()
-        return response
+    gateway, caller = request.app[GATEWAY], request[CALLER]
+    call = Call.of(request, now(), caller)
+    attempt = Attempt("original", gateway.endpoints.first, "", b"", client_key=caller.own_key, incumbent=True)
+    with gateway.meter.metrics.inflight.track_inprogress():
+        return await Relay(gateway, request, call, Decision(reason="not_chat")).relay(Exchange(attempt))

@@ -20,8 +20,11 @@ Route = Literal["original", "compiled", "fallback", "cached"]
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One upstream call. With a `contract` its answer is checked before the first byte leaves, and must come within
-    the candidate's deadline; without one whatever the upstream says goes to the client."""
+    """One upstream call; without a `body` the client's goes on as it streams in.
+
+    With a `contract` its answer is checked before the first byte leaves, and must come within the candidate's
+    deadline; without one whatever the upstream says goes to the client.
+    """
 
     route: Route
     endpoint: Endpoint
@@ -67,7 +70,7 @@ class Planner:
         endpoint, bare = self._endpoints.resolve(call.model)
         rewritten = call.rewritten or bare != call.model
         body = orjson.dumps({**call.body, "model": bare}) if rewritten else call.raw
-        client_key = endpoint is self._endpoints.first or bare != call.model
+        client_key = call.own_key and (endpoint is self._endpoints.first or bare != call.model)
         return Attempt("original", endpoint, bare, body, client_key, rewritten, incumbent=True)
 
     def _run(self, call: Call, view: TaskView, prompt: Prompt, model: str) -> Attempt:
@@ -82,7 +85,7 @@ class Planner:
             endpoint=endpoint,
             model=bare,
             body=orjson.dumps(body),
-            client_key=endpoint is addressed,
+            client_key=call.own_key and endpoint is addressed,
             rewritten=True,
             hide_usage=call.stream and not call.wants_usage,
         )

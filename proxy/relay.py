@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import orjson
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from compiler.score import breach
 from compiler.task import Contract
@@ -61,8 +61,8 @@ class Relay:
         try:
             answer = await self._send(exchange)
             async with answer:
-                if not exchange.streamed:
-                    return await self._whole(exchange, answer)
+                if exchange.attempt.body and not exchange.streamed:
+                    return await self._answer(exchange, answer, await _read(exchange, answer))
                 chunks = _kept(exchange, answer)
                 if exchange.attempt.hide_usage and not exchange.encoding:
                     chunks = _without_usage(chunks)
@@ -83,11 +83,17 @@ class Relay:
             for name in ("Content-Encoding", "Accept-Encoding"):
                 sent.popall(name, None)
             sent["Content-Type"] = "application/json"
+        request = self._request
+        data: bytes | StreamReader | None = attempt.body or None
+        if data is None and request.can_read_body:
+            data = request.content
+            if request.content_length is not None:
+                sent["Content-Length"] = str(request.content_length)
         exchange.sent = True
         with exchange.waiting():
             try:
                 answer = await self._gateway.upstream.send(
-                    "POST", attempt.endpoint, self._call.path, sent, attempt.body
+                    request.method, attempt.endpoint, self._call.path, sent, data
                 )
             except aiohttp.ClientConnectorError:
                 exchange.sent = False
@@ -123,9 +129,6 @@ class Relay:
                     shown = _without_usage(shown)
                 return await self._stream(exchange, answer, shown)
 
-    async def _whole(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        return await self._answer(exchange, answer, await _read(exchange, answer))
-
     async def _answer(self, exchange: Exchange, answer: aiohttp.ClientResponse, body: bytes) -> web.StreamResponse:
         exchange.read()
         shown = headers.to_client(answer.raw_headers)
@@ -144,13 +147,15 @@ class Relay:
         self, exchange: Exchange, answer: aiohttp.ClientResponse, chunks: AsyncIterator[bytes]
     ) -> web.StreamResponse:
         shown = headers.to_client(answer.raw_headers)
+        if not exchange.attempt.rewritten and "Content-Length" in answer.headers:
+            shown["Content-Length"] = answer.headers["Content-Length"]
         shown.update(self._headers(exchange))
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=shown)
         await response.prepare(self._request)
         first = True
         try:
             async for chunk in chunks:
-                if first:
+                if first and exchange.streamed:
                     self._first_byte(exchange)
                     first = False
                 await response.write(chunk)
@@ -176,10 +181,11 @@ class Relay:
         self._overhead = max(0.0, now() - self._call.started - self._waited - exchange.seconds)
         shown = {
             headers.ROUTE: attempt.route,
-            headers.MODEL: exchange.model or attempt.model,
             headers.OVERHEAD: f"{self._overhead * 1_000:.2f}",
             headers.REQUEST_ID: self._call.id,
         }
+        if model := exchange.model or attempt.model:
+            shown[headers.MODEL] = model
         if decision.task:
             shown[headers.TASK] = decision.task
         if decision.card and attempt.route == "compiled":

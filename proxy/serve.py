@@ -17,7 +17,7 @@ from proxy import metrics
 from proxy.configfile import ConfigError
 from proxy.declare import configured_tasks
 from proxy.settings import Settings
-from proxy.worker import listening
+from proxy.worker import address_of, listening
 
 log = logging.getLogger("cuecard.serve")
 
@@ -38,11 +38,8 @@ def refuse_open_wallet(settings: Settings) -> None:
 def register_tasks(settings: Settings) -> None:
     """Raises ExampleError with file and line, StoreError where the store can't be used."""
     declared = configured_tasks(settings)
-    store = Store(settings.store.folder)
-    try:
+    with Store(settings.store.folder) as store:
         Registry(store).declare(declared, "config")
-    finally:
-        store.close()
 
 
 class Supervisor:
@@ -125,7 +122,7 @@ async def _stop(process: Process) -> None:
 
 def _reserve(host: str, port: int) -> socket.socket:
     """Hold the port for all workers. Raises ConfigError where another program listens on it."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, address = address_of(host, port)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

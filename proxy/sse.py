@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import orjson
+from proxy.unpack import json_object
 
 DONE = b"[DONE]"
 TAIL = 4  # the usage event is the last one, or just before [DONE]
@@ -31,15 +31,11 @@ def payload(event: bytes) -> bytes:
 
 
 def parsed(event: bytes) -> dict[str, Any] | None:
-    """The event's JSON object; None for [DONE], comments and anything that isn't one."""
+    """The event's JSON object; None for [DONE], comments, an empty object and anything that isn't one."""
     data = payload(event)
     if not data or data == DONE:
         return None
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
+    return json_object(data) or None
 
 
 def split(stream: bytes) -> list[bytes]:
@@ -53,16 +49,21 @@ def objects(stream: bytes) -> Iterator[dict[str, Any]]:
 def usage_of(stream: bytes) -> dict[str, Any] | None:
     """The usage that the stream ended with, if it carried one. Reads only the tail."""
     for event in reversed(split(stream[-65_536:])[-TAIL:]):
-        value = parsed(event)
-        if value and isinstance(value.get("usage"), dict):
+        value = _answer(parsed(event))
+        if isinstance(value.get("usage"), dict):
             return dict(value["usage"])
     return None
 
 
 def model_of(stream: bytes) -> str:
-    value = next(objects(stream[:65_536]), None) or {}
-    model = value.get("model")
+    model = _answer(next(objects(stream[:65_536]), None)).get("model")
     return model if isinstance(model, str) else ""
+
+
+def _answer(value: dict[str, Any] | None) -> dict[str, Any]:
+    """The object that carries model and usage: the event itself, or in the Responses API its `response`."""
+    inner = value.get("response") if value else None
+    return inner if isinstance(inner, dict) else value or {}
 
 
 def delta_of(value: dict[str, Any]) -> dict[str, Any]:

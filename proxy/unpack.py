@@ -1,8 +1,11 @@
-"""Decompress a copy of an answer, to read its usage; the client gets the bytes as they came."""
+"""Read a copy of a body: its encoding undone, its JSON parsed. The other side gets the bytes as they came."""
 
+import json
 import zlib
+from typing import Any
 
 import brotli
+import orjson
 
 AT_MOST = 16 * 2**20  # bytes
 
@@ -19,3 +22,21 @@ def unpacked(data: bytes, encoding: str) -> bytes:
     except (zlib.error, brotli.error):
         return b""
     return b""
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """{} for what is no JSON object."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def last_value(end: bytes, name: str) -> Any:
+    """The value under `name` where it stands last in the end of a JSON text; None if it can't be read."""
+    at = end.rfind(b'"%s":' % name.encode())
+    try:
+        return json.JSONDecoder().raw_decode(end[at:].partition(b":")[2].lstrip().decode())[0] if at >= 0 else None
+    except ValueError:
+        return None

@@ -5,21 +5,22 @@ from aiohttp import web
 
 from compiler.registry import Snapshot
 from proxy import headers
-from proxy.access import TENANT
+from proxy.access import CALLER
 from proxy.call import VIRTUAL
 from proxy.errors import NotFoundError, translate
 from proxy.gateway import GATEWAY
 from proxy.passthrough import passthrough
 from proxy.relay import UPSTREAM_ERRORS
+from proxy.unpack import json_object
 
 
 async def list_models(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
-    ours = _models(gateway.snapshots.current, request[TENANT])
+    ours = _models(gateway.snapshots.current, request[CALLER].tenant)
     if not ours:
         return await passthrough(request)
-    endpoint = gateway.settings.endpoints().first
-    sent = headers.to_upstream(request.raw_headers, endpoint, client_key=True)
+    endpoint = gateway.endpoints.first
+    sent = headers.to_upstream(request.raw_headers, endpoint, client_key=request[CALLER].own_key)
     sent.popall("Accept-Encoding", None)
     try:
         async with await gateway.upstream.send("GET", endpoint, request.raw_path, sent, None) as answer:
@@ -27,10 +28,8 @@ async def list_models(request: web.Request) -> web.StreamResponse:
     except UPSTREAM_ERRORS as error:
         raise translate(error, endpoint.name) from None
     shown = headers.to_client(answer.raw_headers)
-    if answer.status == 200:
-        listed = orjson.loads(body)
-        listed["data"] = [*listed.get("data", ()), *ours]
-        body = orjson.dumps(listed)
+    if answer.status == 200 and isinstance((listed := json_object(body)).get("data"), list):
+        body = orjson.dumps({**listed, "data": [*listed["data"], *ours]})
     return web.Response(status=answer.status, headers=shown, body=body)
 
 
@@ -38,7 +37,7 @@ async def retrieve_model(request: web.Request) -> web.StreamResponse:
     name = request.match_info["model"]
     if not name.startswith(VIRTUAL):
         return await passthrough(request)
-    for model in _models(request.app[GATEWAY].snapshots.current, request[TENANT]):
+    for model in _models(request.app[GATEWAY].snapshots.current, request[CALLER].tenant):
         if model["id"] == name:
             return web.json_response(model)
     raise NotFoundError(f"The model `{name}` does not exist: no task of that name is declared.", param="model")

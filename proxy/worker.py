@@ -24,27 +24,18 @@ from compiler.llm import Llm
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
-from proxy.app import Paths, build_app
+from proxy.app import build_runner
 from proxy.count_server import serve_counts
 from proxy.metrics import Metrics
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.worker")
 
-DRAIN_SECONDS = 30.0
 GAUGES_EVERY = 1.0
 
 
-async def serve(settings: Settings, paths: Paths, port: int, stop: asyncio.Event) -> None:
-    runner = web.AppRunner(
-        build_app(settings, paths, Metrics()),
-        handler_cancellation=True,
-        auto_decompress=False,
-        access_log=None,
-        shutdown_timeout=DRAIN_SECONDS,
-        max_line_size=32_768,
-        max_field_size=65_536,
-    )
+async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio.Event) -> None:
+    runner = build_runner(settings, count_socket, Metrics())
     await runner.setup()
     try:
         await web.SockSite(runner, listening(settings.listen.host, port), backlog=1_024).start()
@@ -54,22 +45,25 @@ async def serve(settings: Settings, paths: Paths, port: int, stop: asyncio.Event
         await runner.cleanup()
 
 
+def address_of(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return found[0], found[4]
+
+
 def listening(host: str, port: int) -> socket.socket:
     """A socket that shares its port with the other workers'."""
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
-    sock = socket.socket(family, kind, proto)
+    family, address = address_of(host, port)
+    sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(address)
     return sock
 
 
-async def learn(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
+async def learn(settings: Settings, count_socket: Path, stop: asyncio.Event) -> None:
     """Counting is for this server's own workers; compiling is for whoever holds the store's lock."""
     metrics = Metrics()
-    counting = await serve_counts(paths.count_socket, TokenCounter())
+    counting = await serve_counts(count_socket, TokenCounter())
     learning = asyncio.create_task(_learn(settings, metrics))
     await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
     counting.close()
@@ -129,13 +123,13 @@ async def _until_told(stop: asyncio.Event) -> None:
 
 async def _main(role: str, boot: dict[str, Any]) -> None:
     settings = Settings.model_validate(boot["settings"])
-    paths = Paths(Path(boot["count_socket"]))
+    count_socket = Path(boot["count_socket"])
     stop = asyncio.Event()
     await _until_told(stop)
     if role == "learner":
-        await learn(settings, paths, stop)
+        await learn(settings, count_socket, stop)
     else:
-        await serve(settings, paths, boot["port"], stop)
+        await serve(settings, count_socket, boot["port"], stop)
 
 
 def main() -> None:

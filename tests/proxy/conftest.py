@@ -1,5 +1,7 @@
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from compiler.task import Contract, Task
 from proxy.call import Call
 from proxy.exchange import Exchange
 from proxy.plan import Attempt
+from tests.fake_upstream import FakeUpstream
+from tests.proxy.gateway import Proxy, running
 
 
 def _chat(text: str = "so happy", /, **more: Any) -> dict[str, Any]:
@@ -71,3 +75,14 @@ def view_of() -> Callable[..., TaskView]:
 @pytest.fixture
 def exchange_of() -> Callable[..., Exchange]:
     return _exchange
+
+
+@pytest.fixture
+async def run(tmp_path: Path, fake: FakeUpstream) -> AsyncIterator[Callable[..., Awaitable[Proxy]]]:
+    """`await run(**settings)`: the proxy in this process, over the fake upstream; ended with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**more: Any) -> Proxy:
+            return await stack.enter_async_context(running(fake, tmp_path, **more))
+
+        yield start

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 import proxy.call
+from proxy.access import Caller
 from proxy.call import Call, read_call
 from proxy.errors import BadRequestError, ProxyError, TooLargeError
 
@@ -23,7 +24,7 @@ async def send() -> AsyncIterator[Send]:
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            read.append(await read_call(request, 1.0, "shop"))
+            read.append(await read_call(request, 1.0, Caller("shop")))
         except ProxyError as error:
             read.append(error)
         return web.Response()
@@ -56,7 +57,7 @@ async def test_a_call_is_its_bytes_and_what_they_say(send, chat):
     assert (call.raw, call.body, call.rewritten) == (raw, json.loads(raw), False)
     assert (call.model, call.stream, call.wants_usage) == ("gpt-big", True, True)
     assert (call.tenant, call.started, call.named, call.virtual) == ("shop", 1.0, None, False)
-    assert (call.recorded, call.bypass) == (True, False)
+    assert not call.bypass
     assert call.id.startswith("cue-")
 
 
@@ -130,17 +131,9 @@ async def test_the_header_comes_before_metadata_and_the_model_before_both(send, 
     assert (call.named, call.rewritten) == ("by-header", False)
 
 
-async def test_a_bypass_is_not_recorded(send, chat):
-    call = await send(chat(), {"X-Cuecard-Bypass": "1"})
-    assert (call.bypass, call.recorded) == (True, False)
+async def test_a_bypass_is_asked_for_with_1(send, chat):
+    assert (await send(chat(), {"X-Cuecard-Bypass": "1"})).bypass
     assert not (await send(chat(), {"X-Cuecard-Bypass": "0"})).bypass
-
-
-async def test_what_must_not_be_stored_is_not_recorded(send, chat):
-    assert not (await send(chat(store=False))).recorded
-    assert not (await send(chat(), {"X-Cuecard-No-Store": "1"})).recorded
-    assert (await send(chat(store=None))).recorded
-    assert (await send(chat(store=True))).recorded
 
 
 @pytest.mark.parametrize(
