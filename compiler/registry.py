@@ -18,7 +18,7 @@ Origin = Literal["config", "admin"]
 
 @dataclass(frozen=True)
 class TaskState:
-    """`reason` and `retry_at` (Unix seconds) belong to stage `kept`; `definition` is the wording it is about."""
+    """`reason` and `retry_at` (Unix seconds) are about the last compile, if it failed; `definition` is the wording."""
 
     stage: Stage = "observing"
     definition: str = ""
@@ -137,11 +137,18 @@ class Registry:
             self._bump()
 
     def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
-        """No card: the original stays, until it is worth another try."""
+        """No new card: what serves the task stays, the original or the card before, until it is worth another try."""
         state = self.state(name)
         failures = state.failures + 1 if state.definition == definition else 1
         retry_at = time.time() + retry_after
-        self.set_state(name, TaskState("kept", definition, state.version, reason, retry_at, failures))
+        card = self.card(name, state.version) if state.version else None
+        stage: Stage = "live" if card and card.definition == definition else "kept"
+        self.set_state(name, TaskState(stage, definition, state.version, reason, retry_at, failures))
+
+    def reopen(self, name: str) -> None:
+        """Let the task want a compile now, whatever came of the last one; a card serves on meanwhile."""
+        state = self.state(name)
+        self.set_state(name, TaskState("observing", state.definition, state.version))
 
     def compiling(self, name: str, definition: str) -> None:
         state = self.state(name)

@@ -31,7 +31,8 @@ from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.worker")
 
-GAUGES_EVERY = 1.0
+GAUGES_EVERY = 1.0  # seconds
+PURGE_EVERY = 3_600.0
 
 
 async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio.Event) -> None:
@@ -93,6 +94,7 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
+                group.create_task(_purge(store))
 
 
 async def _show_stages(registry: Registry, metrics: Metrics) -> None:
@@ -105,6 +107,16 @@ async def _show_stages(registry: Registry, metrics: Metrics) -> None:
         except StoreError as error:
             log.debug("stages are not shown: %s", error)
         await asyncio.sleep(GAUGES_EVERY)
+
+
+async def _purge(store: Store) -> None:
+    """Delete what has expired: closed accounts, answers kept for a compile, hours past the ledger's keeping."""
+    while True:
+        try:
+            await asyncio.to_thread(store.purge_expired)
+        except StoreError as error:
+            log.warning("what has expired is not deleted yet: %s", error)
+        await asyncio.sleep(PURGE_EVERY)
 
 
 async def _until_told(stop: asyncio.Event) -> None:
