@@ -4,25 +4,29 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from compiler.errors import CompilerError
-from compiler.registry import Registry, Snapshot
+from compiler.registry import Registry, Snapshot, TaskView
 from compiler.store import Store
 from proxy.admin import describe
 from proxy.banner import banner, effective, warnings
+from proxy.compiling import STEPS, compile_task
 from proxy.configfile import ConfigError, load_settings
 from proxy.declare import configured_tasks
 from proxy.demo import play
-from proxy.demo.fetch import FetchError
+from proxy.demo.fetch import FetchError, default_cache
 from proxy.demo.llama import LlamaError
+from proxy.demo.setting import SETTINGS, DemoError
+from proxy.demo.spend import agree
 from proxy.report import build_report
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
@@ -86,12 +90,40 @@ def check(config: Path | None) -> None:
     click.echo("ok")
 
 
-def _snapshot(config: Path | None) -> Snapshot:
-    store = Store(load_settings(config).store.folder)
+@main.command("compile")
+@config_option
+@json_option
+@click.option("--again", is_flag=True, help="Even if the task has a card; it serves on until the new one is there.")
+@click.argument("task")
+def compile_(config: Path | None, as_json: bool, again: bool, task: str) -> None:
+    """Compile one task now, and show its card. With a server running, its learner does it."""
+    logging.getLogger("cuecard.learner").setLevel(logging.ERROR)  # its reason is shown below
     try:
+        with _complaints(), _progress(task, STEPS) as step:
+            view = asyncio.run(compile_task(load_settings(config), task, again=again, on_step=step))
+    except KeyboardInterrupt:
+        click.echo("stopped; it goes on where it was when you compile again, or when a server starts", err=True)
+        sys.exit(130)
+    _show(view, as_json)
+    if view.compiled is None:
+        sys.exit(1)
+
+
+@contextmanager
+def _progress(title: str, steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal, plain lines elsewhere; on standard error, so that output can be piped."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line: click.echo(line, err=True)
+        return
+    with Progress(BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=console) as bar:
+        shown = bar.add_task(title, total=steps)
+        yield lambda line: bar.update(shown, advance=1, description=line)
+
+
+def _snapshot(config: Path | None) -> Snapshot:
+    with Store(load_settings(config).store.folder) as store:
         return Registry(store).snapshot()
-    finally:
-        store.close()
 
 
 @main.command()
@@ -123,10 +155,14 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
     if view is None:
         click.echo(f"cuecard: no task {task!r} is declared; `cuecard tasks` lists them", err=True)
         sys.exit(2)
+    _show(view, as_json)
+
+
+def _show(view: TaskView, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(describe(view)))
         return
-    click.echo(f"{task}: {view.state.stage}" + (f" ({view.state.reason})" if view.state.reason else ""))
+    click.echo(f"{view.task.name}: {view.state.stage}" + (f" ({view.state.reason})" if view.state.reason else ""))
     if card := view.compiled:
         click.echo(
             f"card {card.label} for {card.model}, {card.winner}, compiled {card.created}, ${card.compile_usd:.4f}"
@@ -144,10 +180,8 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
 @click.option("--days", type=click.IntRange(1, 400), help="Only the last so many days.")
 def report(config: Path | None, as_json: bool, days: int | None) -> None:
     """Per task and model: calls, tokens, cost, estimated baseline, compile cost, net saving."""
-    with _complaints():
-        store = Store(load_settings(config).store.folder)
+    with _complaints(), Store(load_settings(config).store.folder) as store:
         found = build_report(store, timedelta(days=days) if days else None)
-        store.close()
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
@@ -166,10 +200,8 @@ def report(config: Path | None, as_json: bool, days: int | None) -> None:
 
 
 def _switch(config: Path | None, off: bool) -> None:
-    with _complaints():
-        store = Store(load_settings(config).store.folder)
+    with _complaints(), Store(load_settings(config).store.folder) as store:
         Registry(store).set_off(off)
-        store.close()
     click.echo("off: every request is answered by the model it asked for" if off else "on")
 
 
@@ -187,16 +219,27 @@ def on(config: Path | None) -> None:
     _switch(config, False)
 
 
+def _dollars(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if not 0 < value < float("inf"):
+        raise click.BadParameter("write an amount of dollars, more than 0")
+    return value
+
+
 @main.command()
-def demo() -> None:
-    """Real local models, no key: three accuracies, the compiled prompts, the cost. About seven minutes on two cores."""
-    say = Console()
+@click.option("--upstream", type=click.Choice(list(SETTINGS)), default="local", help="Models here, or your account's.")
+@click.option("--max-usd", type=float, default=0.50, callback=_dollars, help="The most your account may be charged.")
+@click.option("--yes", is_flag=True, help="Don't ask before spending.")
+def demo(upstream: str, max_usd: float, yes: bool) -> None:
+    """Three accuracies, the compiled prompts, the cost: on local models without a key, or on your OpenAI account."""
+    say, cache = Console(), default_cache()
+    setting = SETTINGS[upstream].capped(max_usd)
     try:
-        asyncio.run(play.run(say))
+        agree(setting, cache, say, yes=yes)
+        asyncio.run(play.run(setting, cache, say))
     except KeyboardInterrupt:
         say.print("stopped; nothing is left running")
         sys.exit(130)
-    except (FetchError, LlamaError) as error:
+    except (DemoError, FetchError, LlamaError) as error:
         click.echo(f"cuecard: {error}", err=True)
         sys.exit(2)
 
