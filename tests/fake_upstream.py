@@ -89,6 +89,7 @@ class Call:
     answer: str = ""  # the text that was written
     input: int = 0  # tokens billed
     output: int = 0
+    usage: dict[str, Any] | None = None  # as the answer reported it; None where it reported none
     hung_up: bool = False  # by the client, before the end
     done: bool = False
 
@@ -274,7 +275,7 @@ class FakeUpstream:
             ],
         }
         if self.reports_usage:
-            completion["usage"] = usage or self._usage(call)
+            completion["usage"] = call.usage = usage or self._usage(call)
         return self._respond(call, 200, completion)
 
     async def _stream(
@@ -309,7 +310,10 @@ class FakeUpstream:
                 call.output = len(indices) * self.tokens(call.answer) + sum(self.tokens(t) for t in extra)
             await self._changed()
         if asked:
-            await _event(response, {**head, **_CHUNK, "choices": [], "usage": usage or self._usage(call)})
+            if fault and fault.kind == "slow":
+                await self._steps.acquire()
+            call.usage = usage or self._usage(call)
+            await _event(response, {**head, **_CHUNK, "choices": [], "usage": call.usage})
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
         return response
