@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Endpoint:
 class Endpoints:
     by_name: Mapping[str, Endpoint]
 
-    @property
+    @cached_property
     def first(self) -> Endpoint:
         return next(iter(self.by_name.values()))
 

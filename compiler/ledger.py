@@ -10,6 +10,7 @@ from compiler.store import Store
 
 Role = Literal["serve", "shadow", "compile", "judge", "conductor", "expert"]
 KEEP_HOURLY_SECONDS = 400 * 24 * 3_600
+KEEP_POSITION_SECONDS = 8 * 24 * 3_600
 UNDECLARED = "-"  # the task of a request that belongs to none
 
 
@@ -54,20 +55,25 @@ class Sums:
         for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    @classmethod
-    def of(cls, charge: Charge) -> Self:
-        usage = charge.usage
-        return cls(
-            calls=1,
-            requests=int(charge.ends_request),
-            failed=int(charge.failed),
-            counted=int(usage.counted),
-            unpriced=int(charge.cost is None),
-            **usage.by_type(),
-            cost=charge.cost or 0.0,
-            baseline=charge.baseline or 0.0,
-            baselined=int(charge.baseline is not None),
-        )
+    def charge(self, charge: Charge) -> None:
+        """One more call; written out, because it is done for every one."""
+        usage, tokens = charge.usage, charge.usage.by_type()
+        self.calls += 1
+        self.requests += charge.ends_request
+        self.failed += charge.failed
+        self.counted += usage.counted
+        self.input += tokens["input"]
+        self.cached_input += tokens["cached_input"]
+        self.cache_write += tokens["cache_write"]
+        self.output += tokens["output"]
+        self.reasoning += tokens["reasoning"]
+        if charge.cost is None:
+            self.unpriced += 1
+        else:
+            self.cost += charge.cost
+        if charge.baseline is not None:
+            self.baseline += charge.baseline
+            self.baselined += 1
 
 
 _SUMMED = tuple(f.name for f in fields(Sums))
@@ -100,23 +106,40 @@ class Tally:
 
     def add(self, charge: Charge) -> None:
         rows = self.rows.setdefault((charge.tenant, charge.task), {})
-        rows.setdefault(Row(charge.model, charge.role, charge.route), Sums()).add(Sums.of(charge))
+        row = Row(charge.model, charge.role, charge.route)
+        sums = rows.get(row)
+        if sums is None:
+            sums = rows[row] = Sums()
+        sums.charge(charge)
         if charge.incumbent and not charge.failed and charge.task != UNDECLARED:
             usage = charge.usage
             seen = Incumbent(1, usage.input, usage.cached_input, usage.output)
             self.incumbents[charge.task] = seen.plus(self.incumbents.get(charge.task, Incumbent()))
+
+    def merge(self, other: Self) -> None:
+        for at, rows in other.rows.items():
+            mine = self.rows.setdefault(at, {})
+            for row, sums in rows.items():
+                mine.setdefault(row, Sums()).add(sums)
+        for task, seen in other.incumbents.items():
+            self.incumbents[task] = seen.plus(self.incumbents.get(task, Incumbent()))
 
 
 class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, tally: Tally) -> None:
-        """Add to the current hour and to the totals. Durable when it returns; StoreError: nothing was added."""
+    def add(self, tally: Tally, *, journal: tuple[str, int] | None = None) -> None:
+        """Add to the current hour and to the totals. Durable when it returns; StoreError: nothing was added.
+
+        `journal`: (id, position), how far of a journal is in the ledger once this is.
+        """
         if not tally.rows:
             return
         hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
         with self._store.transact():
+            if journal:
+                self._store.put(f"journal:{journal[0]}", journal[1], expire=KEEP_POSITION_SECONDS)
             for (tenant, task), rows in tally.rows.items():
                 self._add_to(f"ledger:{hour}:{tenant}:{task}", rows, KEEP_HOURLY_SECONDS)
                 self._add_to(f"totals:{tenant}:{task}", rows, None)
@@ -131,6 +154,10 @@ class Ledger:
 
     def _read(self, key: str) -> dict[Row, Sums]:
         return {Row(model, role, route): Sums(**sums) for model, role, route, sums in self._store.get(key, [])}
+
+    def position(self, journal_id: str) -> int:
+        """How far of a journal is in the ledger."""
+        return int(self._store.get(f"journal:{journal_id}", 0))
 
     def incumbent(self, task: str) -> Incumbent:
         return Incumbent(*self._store.get(f"incumbent:{task}", ()))

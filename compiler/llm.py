@@ -152,7 +152,7 @@ class Llm:
             charge = replace(
                 booked, model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
             )
-            kept = {**answer.__dict__, "usage": answer.usage.__dict__}
+            kept = {**answer.__dict__, "usage": answer.usage._asdict()}
             return answer
         except openai.APIStatusError:
             charge = replace(booked, failed=True)  # refused calls are not billed

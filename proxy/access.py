@@ -1,12 +1,12 @@
-"""Who may call, and as which tenant. Applies to every route but health and metrics."""
+"""Who may call, and as which tenant."""
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from proxy import headers
 from proxy.errors import BadRequestError, ForbiddenError, NotAllowedError
@@ -20,30 +20,37 @@ class Caller(NamedTuple):
     own_key: bool = True
 
 
+ANYONE = Caller("default")
 CALLER = web.RequestKey("caller", Caller)
-OPEN = frozenset(("/health/live", "/health/ready", "/metrics"))
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
-def access(settings: Settings) -> Middleware:
-    ours = any(endpoint.ours for endpoint in settings.endpoints().by_name.values())
+class Access:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ours = any(endpoint.ours for endpoint in settings.endpoints().by_name.values())
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in OPEN:
-            if settings.listen.loopback:
-                _require_local(request)
-            if request.path.startswith("/admin"):
-                _require_admin(request, settings)
-                return await handler(request)
-            request[CALLER] = _caller(request, settings, ours)
-        return await handler(request)
+    def api(self, request: web.Request) -> None:
+        """Raises ProxyError for who may not call; else the request knows its CALLER."""
+        if self._settings.listen.loopback:
+            _require_local(request)
+        request[CALLER] = _caller(request, self._settings, self._ours)
 
-    return check
+    def chat(self, request: web.Request) -> None:
+        if self._settings.listen.loopback:
+            _require_json(request)
+        self.api(request)
+
+    def admin(self, request: web.Request) -> None:
+        if self._settings.listen.loopback:
+            _require_local(request)
+        _require_admin(request, self._settings)
 
 
 def _caller(request: web.Request, settings: Settings, ours: bool) -> Caller:
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if ours and not settings.auth.keys:
+        return ANYONE
+    bearer = _bearer(request)
     by_header = _tenant(request.headers.get(headers.KEY, ""), settings)
     by_bearer = _tenant(bearer, settings)
     if (tenant := by_header or by_bearer) is not None:
@@ -52,9 +59,16 @@ def _caller(request: web.Request, settings: Settings, ours: bool) -> Caller:
         raise NotAllowedError(
             "Incorrect API key provided: this proxy takes its own keys (auth.keys), in X-Cuecard-Key."
         )
-    if ours or not bearer:
-        return Caller("default")
-    return Caller("key-" + hashlib.sha256(_bytes(bearer)).hexdigest()[:12])
+    return Caller("key-" + hashlib.sha256(_bytes(bearer)).hexdigest()[:12]) if bearer else ANYONE
+
+
+def _bearer(request: web.Request) -> str:
+    """The key in `Authorization`, or where a browser's WebSocket has it."""
+    if given := request.headers.get(headers.AUTHORIZATION):
+        return given.removeprefix("Bearer ")
+    protocols = map(str.strip, request.headers.get(headers.PROTOCOL, "").split(","))
+    found = (p.removeprefix(headers.KEY_PROTOCOL) for p in protocols if p.startswith(headers.KEY_PROTOCOL))
+    return next(found, "")
 
 
 def _tenant(key: str, settings: Settings) -> str | None:
@@ -73,7 +87,7 @@ def _bytes(text: str) -> bytes:
 
 def _require_admin(request: web.Request, settings: Settings) -> None:
     token = settings.auth.admin_token
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    given = request.headers.get(headers.AUTHORIZATION, "").removeprefix("Bearer ")
     if token and hmac.compare_digest(_bytes(given), token.encode()):
         return
     if token or not settings.listen.loopback:
@@ -82,10 +96,17 @@ def _require_admin(request: web.Request, settings: Settings) -> None:
 
 def _require_local(request: web.Request) -> None:
     """On loopback, a page in the user's browser is the attacker: it has a foreign Origin, or a Host bound to us."""
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname
-    origin = request.headers.get("Origin")
-    if host not in LOOPBACK_NAMES or (origin and urlsplit(origin).hostname not in LOOPBACK_NAMES):
+    origin = request.headers.get(headers.ORIGIN)
+    if not _is_local("//" + request.headers.get(headers.HOST, "")) or (origin and not _is_local(origin)):
         raise ForbiddenError("only pages and programs of this machine may call: foreign Host or Origin")
-    chat = request.method == "POST" and request.path.endswith("/chat/completions")
-    if chat and request.content_type != "application/json":
+
+
+def _require_json(request: web.Request) -> None:
+    """A page of another origin can't send this type without asking first."""
+    if request.headers.get(headers.CONTENT_TYPE) != "application/json" and request.content_type != "application/json":
         raise BadRequestError("a chat request needs Content-Type: application/json")
+
+
+@lru_cache(256)
+def _is_local(address: str) -> bool:
+    return urlsplit(address).hostname in LOOPBACK_NAMES

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -11,13 +12,14 @@ from aiohttp.typedefs import Handler
 from compiler.pricing import PriceBook
 from compiler.store import Store
 from proxy import admin, metrics
-from proxy.access import access
+from proxy.access import Access
 from proxy.call import MAX_BODY
 from proxy.chat import chat
 from proxy.counting import CountClient
 from proxy.deadlines import Deadlines
-from proxy.errors import NotFoundError, ProxyError, translate
+from proxy.errors import NotFoundError, ProxyError, TooLargeError, translate
 from proxy.gateway import GATEWAY, Gateway, Snapshots
+from proxy.logs import RequestLog
 from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
@@ -25,6 +27,7 @@ from proxy.settings import Settings
 from proxy.sync import Sync
 from proxy.upstream import Upstream
 from proxy.virtual import list_models, retrieve_model
+from proxy.watch import Watch
 
 log = logging.getLogger("cuecard.app")
 
@@ -36,23 +39,49 @@ READY = web.AppKey("ready", asyncio.Event)
 
 
 def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.Application:
-    app = web.Application(middlewares=[_errors, access(settings)], client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
     app[READY] = asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
+    access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
         [
-            web.post("/v1/chat/completions", chat),
-            web.get("/v1/models", list_models, allow_head=False),
-            web.get("/v1/models/{model}", retrieve_model, allow_head=False),
+            web.post("/v1/chat/completions", guard(access.chat, chat)),
+            web.get("/v1/models", guard(access.api, list_models), allow_head=False),
+            web.get("/v1/models/{model}", guard(access.api, retrieve_model), allow_head=False),
             web.get("/health/live", live),
             web.get("/health/ready", ready),
             web.get("/metrics", show_metrics),
-            *admin.routes(),
-            web.route("*", "/v1/{path:.*}", passthrough),
+            *(web.route(r.method, r.path, guard(access.admin, r.handler)) for r in admin.routes()),
+            web.route("*", "/v1/{path:.*}", guard(access.api, passthrough)),
+            web.route("*", "/{path:.*}", guard(access.api, nowhere)),
         ]
     )
     return app
+
+
+def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], None], handler: Handler) -> Handler:
+    """The handler behind its access check, and an answer in OpenAI's shape whatever goes wrong.
+
+    A plain wrapper: aiohttp's middlewares take a tenth of a request's time.
+    """
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        process_metrics.requests_now += 1
+        try:
+            check(request)
+            return await handler(request)
+        except ProxyError as error:
+            return error.response()
+        except web.HTTPRequestEntityTooLarge:
+            return TooLargeError(f"a request that is read here may have {MAX_BODY // 2**20} MiB at most").response()
+        except Exception as error:  # boundary: whatever goes wrong, the client gets OpenAI's error shape
+            log.exception("%s %s failed", request.method, request.path)
+            return translate(error, "-").response()
+        finally:
+            process_metrics.requests_now -= 1
+
+    return answer
 
 
 def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
@@ -78,9 +107,11 @@ def _gateway(
         def adopt(snapshot: object) -> None:
             loop.call_soon_threadsafe(_adopt, app, snapshots, snapshot)
 
-        sync = Sync(app[admin.OPEN_STORE], adopt)
+        request_log = RequestLog(enabled=settings.log.requests)
+        sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log)
         counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc)
         families, endpoints = settings.families(), settings.endpoints()
+        watch = Watch(settings.timeouts.upstream)
         async with Upstream.open(settings.timeouts) as upstream:
             app[GATEWAY] = Gateway(
                 endpoints,
@@ -88,18 +119,22 @@ def _gateway(
                 snapshots,
                 upstream,
                 Planner(endpoints, settings.models.production, families),
-                Meter(process_metrics, PriceBook(settings.own_prices()), counter, sync.book),
+                Meter(process_metrics, PriceBook(settings.own_prices(), warm=True), counter, sync.keep),
                 Deadlines(settings.timeouts.candidate),
+                watch,
                 sync.want_compile,
                 settings.timeouts.first_call_wait,
             )
             sync.start()
-            counting = asyncio.create_task(counter.run())
+            request_log.start()
+            running = (asyncio.create_task(counter.run()), asyncio.create_task(watch.run()))
             yield
             app[READY].clear()
             await counter.drain(COUNT_SECONDS)
-            counting.cancel()
+            for task in running:
+                task.cancel()
             await asyncio.to_thread(sync.stop)
+            await asyncio.to_thread(request_log.stop)
 
     return lifetime
 
@@ -109,20 +144,9 @@ def _adopt(app: web.Application, snapshots: Snapshots, snapshot: object) -> None
     app[READY].set()
 
 
-@web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ProxyError as error:
-        return error.response()
-    except web.HTTPNotFound:
-        hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
-        return NotFoundError(f"unknown URL: {request.path}.{hint}", code="unknown_url").response()
-    except web.HTTPException:
-        raise
-    except Exception as error:  # boundary: whatever goes wrong, the client gets OpenAI's error shape
-        log.exception("%s %s failed", request.method, request.path)
-        return translate(error, "-").response()
+async def nowhere(request: web.Request) -> web.StreamResponse:
+    hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
+    raise NotFoundError(f"unknown URL: {request.path}.{hint}", code="unknown_url")
 
 
 async def live(request: web.Request) -> web.Response:
@@ -136,5 +160,6 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def show_metrics(request: web.Request) -> web.Response:
+    request.app[GATEWAY].meter.metrics.show_inflight()
     body = await asyncio.to_thread(metrics.exposition)
     return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -5,6 +5,7 @@ import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Self
 
 import orjson
@@ -14,7 +15,10 @@ from proxy import headers
 from proxy.access import Caller
 from proxy.errors import BadRequestError, TooLargeError
 
+now = time.perf_counter
 VIRTUAL = "task:"
+_PROCESS = uuid.uuid4().hex[:20]  # a number of one's own for each request would be a system call each
+_NUMBERS = count(0x1000_0000)
 MAX_BODY = 64 * 2**20  # bytes of a chat request; other paths have no limit
 
 
@@ -36,7 +40,7 @@ class Call:
     @classmethod
     def of(cls, request: web.Request, started: float, caller: Caller) -> Self:
         return cls(
-            id=f"cue-{uuid.uuid4().hex}",
+            id=f"cue-{_PROCESS}{next(_NUMBERS):x}",
             started=started,
             path=request.raw_path,
             headers=request.raw_headers,
@@ -62,12 +66,9 @@ class Call:
 
 async def read_call(request: web.Request, started: float, caller: Caller) -> Call:
     """Raises BadRequestError where the body is no JSON object, as OpenAI does."""
-    try:
-        raw = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise TooLargeError(f"a chat request may have at most {MAX_BODY // 2**20} MiB") from None
+    raw = await request.read()
     call = Call.of(request, started, caller)
-    call.raw, call.body = raw, _parse(raw, request.headers.get("Content-Encoding", ""))
+    call.raw, call.body = raw, _parse(raw, request.headers.get(headers.CONTENT_ENCODING, ""))
     _name(call, request.headers.get(headers.TASK))
     return call
 
@@ -110,7 +111,3 @@ def _name(call: Call, header: str | None) -> None:
     call.named = header or call.named
     if call.model.startswith(VIRTUAL):
         call.named, call.virtual = call.model.removeprefix(VIRTUAL), True
-
-
-def now() -> float:
-    return time.perf_counter()

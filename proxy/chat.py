@@ -21,16 +21,17 @@ async def chat(request: web.Request) -> web.StreamResponse:
     call = await read_call(request, now(), request[CALLER])
     decision, attempts = await _decided(gateway, call)
     relay = Relay(gateway, request, call, decision)
-    with gateway.meter.metrics.inflight.track_inprogress():
-        for attempt in attempts[:-1]:
-            if (response := await relay.try_compiled(Exchange(attempt))) is not None:
-                return response
-        return await relay.relay(Exchange(attempts[-1]))
+    for attempt in attempts[:-1]:
+        if (response := await relay.try_compiled(Exchange(attempt))) is not None:
+            return response
+    return await relay.relay(Exchange(attempts[-1]))
 
 
 async def _decided(gateway: Gateway, call: Call) -> tuple[Decision, list[Attempt]]:
     try:
-        decision = await gateway.decide(call)
+        decision = gateway.decide(call)
+        if call.virtual:
+            decision = await gateway.first_card(call, decision)
         return decision, gateway.planner.attempts(call, decision)
     except ProxyError:
         raise

@@ -17,6 +17,7 @@ from rich.table import Table
 from compiler.errors import CompilerError
 from compiler.registry import Registry, Snapshot, TaskView
 from compiler.store import Store
+from proxy import logs
 from proxy.admin import describe
 from proxy.banner import banner, effective, warnings
 from proxy.compiling import STEPS, compile_task
@@ -55,14 +56,14 @@ def main() -> None:
 @main.command()
 @config_option
 @click.option("--host", help="Address to listen on.")
-@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
-@click.option("--workers", type=int, help="Worker processes.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes.")
 @click.option("--mode", type=click.Choice(["observe", "manual", "auto"]), help="What may happen to undeclared traffic.")
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None, mode: str | None) -> None:
     """Run the proxy: workers, the learner, and a banner that says what it will do."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     with _complaints():
         settings = load_settings(config)
+        logs.set_up(settings.log.format)
         listen = {k: v for k, v in (("host", host), ("port", port), ("workers", workers)) if v is not None}
         data = settings.model_dump()
         data["listen"] |= listen

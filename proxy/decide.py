@@ -45,10 +45,13 @@ class Decision:
         return self.view.task.name if self.view else None
 
 
+UNDECLARED, BYPASS = Decision(reason="undeclared"), Decision(reason="bypass")
+
+
 def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> Decision:
     """Raises NotFoundError and BadRequestError for a `task:` model that can't be run."""
     if call.named is None:
-        return Decision(reason="bypass" if call.bypass else "undeclared")
+        return BYPASS if call.bypass else UNDECLARED
     view = _find(call, snapshot)
     if view is None:
         return Decision(reason="unknown_task")

@@ -1,18 +1,17 @@
 """One upstream call while it happens: what was sent, what came back so far, and how long the upstream took."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
-from aiohttp import ClientResponse
+from multidict import istr
 
 from compiler.pricing import Usage
 from proxy import sse
 from proxy.plan import Attempt
 from proxy.unpack import json_object, last_value, unpacked
+from proxy.upstream import Answer
 
+ENCODING, UPSTREAM_ID, KIND = istr("Content-Encoding"), istr("X-Request-Id"), istr("Content-Type")
 TAP_BYTES = 8 * 2**20  # of an answer kept, to read its usage or to count it
 TAIL_BYTES = 2**16  # and of the end of a longer one, where the usage stands
 
@@ -22,29 +21,33 @@ class Exchange:
     attempt: Attempt
     status: int = 0  # 0: no answer came
     encoding: str = ""
+    upstream_id: str = ""
     streamed: bool = False
     seconds: float = 0.0  # spent waiting for the upstream
     sent: bool = False
     failed: str = ""  # why this call did not answer the request
     usage: Usage | None = None
+    price: tuple[float | None, float | None] | None = None  # (cost, baseline) of that usage
     model: str = ""
     chunks: list[bytes] = field(default_factory=list)
     tapped: bool = True  # whether the answer may name its usage; a downloaded file does not
     size: int = 0
     tail: bytes = b""
+    is_read: bool = False
+    heard: float = 0.0
+    silent: bool = False  # for longer than an upstream may be
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += perf_counter() - started
+    @property
+    def billed(self) -> bool:
+        """Whether the upstream may charge for it: refused calls and those that never left are free."""
+        return self.sent and self.status < 400
 
-    def head(self, answer: ClientResponse) -> None:
+    def head(self, answer: Answer) -> None:
         self.status = answer.status
-        self.encoding = answer.headers.get("Content-Encoding", "").lower()
-        kind = answer.headers.get("Content-Type", "")
+        told = answer.headers
+        self.encoding = told.get(ENCODING, "").lower()
+        self.upstream_id = told.get(UPSTREAM_ID, "")
+        kind = told.get(KIND, "")
         self.streamed = kind.startswith("text/event-stream")
         self.tapped = bool(self.attempt.body) or self.streamed or kind.startswith("application/json")
 
@@ -62,7 +65,10 @@ class Exchange:
         return unpacked(b"".join(self.chunks), self.encoding)
 
     def read(self) -> None:
-        """Take model and usage out of the body, where it has them."""
+        """Take model and usage out of the body, where it has them; once the body is here."""
+        if self.is_read:
+            return
+        self.is_read = True
         body = self.body()
         if self.streamed:
             found: dict[str, Any] = {"usage": sse.usage_of(self.tail or body), "model": sse.model_of(body)}

@@ -15,6 +15,7 @@ from proxy.decide import Decision, decide
 from proxy.meter import Meter
 from proxy.plan import Planner
 from proxy.upstream import Upstream
+from proxy.watch import Watch
 
 
 class Snapshots:
@@ -43,23 +44,29 @@ class Gateway:
     planner: Planner
     meter: Meter
     deadlines: Deadlines
+    watch: Watch
     want_compile: Callable[[str], None]
     first_call_wait: float  # seconds
 
-    async def decide(self, call: Call) -> Decision:
-        """The decision by the present snapshot; only the very first calls of a `task:` model without an incumbent
-        wait for its card, and at most `first_call_wait`."""
+    def decide(self, call: Call) -> Decision:
+        """By the present snapshot. What lacks a card is asked to be compiled."""
         decision = decide(call, self.snapshots.current, self.families)
         if decision.task and decision.wants_compile:
             self.want_compile(decision.task)
-        if call.virtual and decision.view and not decision.view.task.incumbent and _may_wait(decision):
-            try:
-                async with asyncio.timeout(self.first_call_wait):
-                    while _may_wait(decision):
-                        await self.snapshots.next()
-                        decision = decide(call, self.snapshots.current, self.families)
-            except TimeoutError:
-                return decision
+        return decision
+
+    async def first_card(self, call: Call, decision: Decision) -> Decision:
+        """The very first calls of a `task:` model without an incumbent wait for its card, at most `first_call_wait`;
+        all others have their decision."""
+        if not (call.virtual and decision.view and not decision.view.task.incumbent):
+            return decision
+        try:
+            async with asyncio.timeout(self.first_call_wait):
+                while _may_wait(decision):
+                    await self.snapshots.next()
+                    decision = decide(call, self.snapshots.current, self.families)
+        except TimeoutError:
+            return decision
         return decision
 
 

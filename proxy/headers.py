@@ -1,25 +1,26 @@
 """Header names that Cuecard reads and writes, and what of a message's headers goes on to the other side."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from compiler.endpoint import Endpoint
 
-TASK = "X-Cuecard-Task"
-BYPASS = "X-Cuecard-Bypass"
-NO_STORE = "X-Cuecard-No-Store"
-KEY = "X-Cuecard-Key"
+TASK = istr("X-Cuecard-Task")
+BYPASS = istr("X-Cuecard-Bypass")
+NO_STORE = istr("X-Cuecard-No-Store")
+KEY = istr("X-Cuecard-Key")
 REQUEST_HEADERS = (TASK, BYPASS, NO_STORE, KEY)
 
-ROUTE = "X-Cuecard-Route"
-CARD = "X-Cuecard-Card"
-MODEL = "X-Cuecard-Model"
-OVERHEAD = "X-Cuecard-Overhead-Ms"
-REQUEST_ID = "X-Cuecard-Request-Id"
-COST = "X-Cuecard-Cost-Usd"
-BASELINE = "X-Cuecard-Baseline-Usd"
-ERROR = "X-Cuecard-Error"
+ROUTE = istr("X-Cuecard-Route")
+CARD = istr("X-Cuecard-Card")
+MODEL = istr("X-Cuecard-Model")
+OVERHEAD = istr("X-Cuecard-Overhead-Ms")
+REQUEST_ID = istr("X-Cuecard-Request-Id")
+COST = istr("X-Cuecard-Cost-Usd")
+BASELINE = istr("X-Cuecard-Baseline-Usd")
+ERROR = istr("X-Cuecard-Error")
 RESPONSE_HEADERS = (ROUTE, TASK, CARD, MODEL, OVERHEAD, REQUEST_ID, COST, BASELINE, ERROR)
 
 HOP_BY_HOP = frozenset(
@@ -29,35 +30,76 @@ HOP_BY_HOP = frozenset(
     }
 )
 OURS = b"x-cuecard-"
-CREDENTIALS = ("Authorization", "Api-Key", "X-Api-Key", "Cookie", "OpenAI-Organization", "OpenAI-Project")
+ORDINARY = (b"keep-alive", b"close")  # values of Connection that name no header
+HOST, ORIGIN, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Content-Type")
+CONTENT_ENCODING, ACCEPT_ENCODING, CONTENT_LENGTH = (
+    istr("Content-Encoding"),
+    istr("Accept-Encoding"),
+    istr("Content-Length"),
+)
+AUTHORIZATION = istr("Authorization")
+PROTOCOL = istr("Sec-WebSocket-Protocol")
+KEY_PROTOCOL = "openai-insecure-api-key."
 RawHeaders = Iterable[tuple[bytes, bytes]]
+Headers = CIMultiDict[str]
 
 
-def _end_to_end(raw: RawHeaders, dropped: frozenset[bytes]) -> CIMultiDict[str]:
-    named = {token.strip().lower() for k, v in raw if k.lower() == b"connection" for token in v.split(b",")}
-    kept: CIMultiDict[str] = CIMultiDict()
+def _end_to_end(raw: RawHeaders, name_of: Callable[[bytes], istr | None]) -> Headers:
+    kept: Headers = CIMultiDict()
+    named: list[str] = []
     for name, value in raw:
-        lower = name.lower()
-        if lower not in HOP_BY_HOP and lower not in dropped and lower not in named and not lower.startswith(OURS):
-            kept.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+        if shown := name_of(name):
+            kept.add(shown, value.decode("utf-8", "surrogateescape"))
+        elif name.lower() == b"connection" and value.lower() not in ORDINARY:
+            named += [token.strip().decode("latin-1") for token in value.split(b",")]
+    for token in named:
+        kept.popall(token, None)
     return kept
 
 
-_NOT_SENT = frozenset((b"host", b"content-length", b"expect"))
-_NOT_RETURNED = frozenset((b"content-length",))
+def _end_to_end_name(name: bytes, dropped: frozenset[bytes]) -> istr | None:
+    lower = name.lower()
+    stays = lower not in HOP_BY_HOP and lower not in dropped and not lower.startswith(OURS)
+    return istr(name.decode("latin-1")) if stays else None
 
 
-def to_upstream(raw: RawHeaders, endpoint: Endpoint, *, client_key: bool) -> CIMultiDict[str]:
+NOT_SENT = frozenset((b"host", b"content-length", b"expect"))
+CREDENTIALS = frozenset(
+    (b"authorization", b"api-key", b"x-api-key", b"cookie", b"openai-organization", b"openai-project")
+)
+
+
+@lru_cache(1_024)  # the same few names come with every message
+def _sent_name(name: bytes) -> istr | None:
+    return _end_to_end_name(name, NOT_SENT)
+
+
+@lru_cache(1_024)
+def _sent_name_without_key(name: bytes) -> istr | None:
+    return _end_to_end_name(name, NOT_SENT | CREDENTIALS)
+
+
+@lru_cache(1_024)
+def _returned_name(name: bytes) -> istr | None:
+    return _end_to_end_name(name, frozenset((b"content-length",)))
+
+
+def to_upstream(raw: RawHeaders, endpoint: Endpoint, *, client_key: bool) -> Headers:
     """The client's headers for `endpoint`. Its key goes along only where it was meant for (`client_key`) and we have
     none of our own."""
-    headers = _end_to_end(raw, _NOT_SENT)
-    if endpoint.ours or not client_key:
-        for name in CREDENTIALS:
-            headers.popall(name, None)
+    theirs = client_key and not endpoint.ours
+    headers = _end_to_end(raw, _sent_name if theirs else _sent_name_without_key)
+    if not theirs and PROTOCOL in headers:
+        headers[PROTOCOL] = _without_key(headers[PROTOCOL])
     if endpoint.api_key:
-        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        headers[AUTHORIZATION] = f"Bearer {endpoint.api_key}"
     return headers
 
 
-def to_client(raw: RawHeaders) -> CIMultiDict[str]:
-    return _end_to_end(raw, _NOT_RETURNED)
+def _without_key(protocols: str) -> str:
+    """A browser can't set headers on a WebSocket: OpenAI takes its key from the list of protocols."""
+    return ", ".join(p for p in map(str.strip, protocols.split(",")) if not p.startswith(KEY_PROTOCOL))
+
+
+def to_client(raw: RawHeaders) -> Headers:
+    return _end_to_end(raw, _returned_name)

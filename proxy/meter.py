@@ -1,93 +1,130 @@
-"""What every upstream call used and cost: to the metrics at once, to the ledger within 100 ms."""
+"""What every upstream call used and cost, and what became of the client's request: an entry each."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
+from time import time
 
-from compiler.ledger import UNDECLARED, Charge
+from compiler.ledger import UNDECLARED
 from compiler.pricing import PriceBook, Usage
 from compiler.program import INSTRUCTION_ROLES
 from proxy.call import Call, now
 from proxy.counting import CountClient
 from proxy.decide import Decision
+from proxy.entry import NAME_CHARS, Entry
 from proxy.exchange import Exchange
-from proxy.metrics import OTHER, Metrics
+from proxy.metrics import Metrics
 
 log = logging.getLogger("cuecard.meter")
+
+NOTHING = Usage()
+
+
+@dataclass(slots=True)
+class Ended:
+    """A client's request that has its answer, or never gets one. Seconds since the client asked, and inside Cuecard."""
+
+    code: int
+    overhead: float
+    tried: tuple[str, ...] = ()  # attempts before, as `model: why it failed`
+    first_byte: float | None = None
+    seconds: float = 0.0
 
 
 class Meter:
     def __init__(
-        self, metrics: Metrics, prices: PriceBook, counter: CountClient, book: Callable[[Charge], None]
+        self, metrics: Metrics, prices: PriceBook, counter: CountClient, keep: Callable[[Entry], None]
     ) -> None:
         self.metrics = metrics
         self._prices = prices
         self._counter = counter
-        self._book = book
+        self._keep = keep
 
-    def finish(self, call: Call, decision: Decision, exchange: Exchange, *, answered: bool) -> None:
-        """Book one upstream call. Without usage in its answer, its tokens are counted first (in the learner)."""
+    def finish(
+        self, call: Call, decision: Decision, exchange: Exchange, *, answered: bool, ended: Ended | None
+    ) -> None:
+        """Keep one upstream call, and with `ended` the client's whole request.
+
+        Without usage in its answer, its tokens are counted first (in the learner).
+        """
         try:
-            self._finish(call, decision, exchange, answered)
+            if ended:
+                ended.seconds = now() - call.started
+            if exchange.usage is None and exchange.status < 400:
+                exchange.read()
+            if exchange.usage is None and exchange.billed and exchange.attempt.body:
+                then = partial(self._counted, call, decision, exchange, answered, ended)
+                self._counter.count(exchange.attempt.model, exchange.attempt.body, exchange.body(), then)
+            else:
+                self._enter(call, decision, exchange, answered, ended, exchange.usage or NOTHING)
         except Exception:  # boundary: a bug in metering must not take an answer from a client
             log.exception("request %s could not be metered", call.id)
-            self.metrics.dropped.labels("meter").inc()
+            self.metrics.count(self.metrics.dropped, "meter")
 
-    def _finish(self, call: Call, decision: Decision, exchange: Exchange, answered: bool) -> None:
-        if exchange.usage is None and exchange.status < 400:
-            exchange.read()
-        attempt = exchange.attempt
-        ok = exchange.status < 400 and exchange.sent
-        charge = Charge(
-            task=decision.task or UNDECLARED,
-            model=self.label(exchange),
-            role="serve",
-            route="fallback" if exchange.failed and attempt.contract else attempt.route,
-            usage=Usage(),
-            cost=0.0,
-            tenant=call.tenant,
-            failed=bool(exchange.failed) or exchange.status >= 400,
-            ends_request=answered,
-            incumbent=attempt.incumbent,
+    def _counted(
+        self, call: Call, decision: Decision, exchange: Exchange, answered: bool, ended: Ended | None, usage: Usage
+    ) -> None:
+        try:
+            self._enter(call, decision, exchange, answered, ended, usage)
+        except Exception:  # boundary: a bug in booking one call must not end the counting of the others
+            log.exception("request %s could not be booked", call.id)
+            self.metrics.count(self.metrics.dropped, "meter")
+
+    def _enter(
+        self, call: Call, decision: Decision, exchange: Exchange, answered: bool, ended: Ended | None, usage: Usage
+    ) -> None:
+        attempt, status, billed = exchange.attempt, exchange.status, exchange.billed
+        cost, baseline = self.price(call, decision, exchange, usage) if billed else (0.0, None)
+        self._keep(
+            Entry(
+                time=time(),
+                tenant=call.tenant,
+                task=decision.task or UNDECLARED,
+                upstream=attempt.endpoint.name,
+                model=self.label(exchange),
+                route="fallback" if exchange.failed and attempt.contract else attempt.route,
+                status=status,
+                failed=exchange.failed,
+                booked=not billed or usage is not NOTHING,
+                input=usage.input,
+                cached_input=usage.cached_input,
+                cache_write=usage.cache_write,
+                output=usage.output,
+                reasoning=usage.reasoning,
+                counted=usage.counted,
+                cost=cost,
+                baseline=baseline if answered else None,
+                answered=answered,
+                incumbent=attempt.incumbent,
+                ends=ended is not None,
+                id=call.id,
+                path=call.path.partition("?")[0],
+                code=ended.code if ended else 0,
+                served=attempt.route,
+                reason=decision.reason,
+                card=decision.card.label if decision.card else None,
+                asked=call.model[:NAME_CHARS],
+                answered_by=exchange.model or attempt.model,
+                upstream_id=exchange.upstream_id,
+                stream=exchange.streamed,
+                tried=ended.tried if ended else (),
+                seconds=ended.seconds if ended else 0.0,
+                upstream_seconds=exchange.seconds,
+                overhead=ended.overhead if ended else 0.0,
+                first_byte=ended.first_byte if ended else None,
+            )
         )
-        if exchange.status >= 400:
-            self.metrics.upstream_errors.labels(attempt.endpoint.name, str(exchange.status)).inc()
-        elif not exchange.status:
-            self.metrics.upstream_errors.labels(attempt.endpoint.name, exchange.failed or OTHER).inc()
-
-        def book(usage: Usage) -> None:
-            cost, baseline = self.price(call, decision, exchange, usage)
-            self._record(replace(charge, usage=usage, cost=cost, baseline=baseline if answered else None))
-
-        def counted(usage: Usage) -> None:
-            try:
-                book(usage)
-            except Exception:  # boundary: a bug in booking one call must not end the counting of the others
-                log.exception("request %s could not be booked", call.id)
-                self.metrics.dropped.labels("meter").inc()
-
-        if not ok:
-            self._record(charge)
-        elif exchange.usage is not None:
-            book(exchange.usage)
-        elif attempt.body:  # what only streamed by was not kept, and without usage is not booked
-            self._counter.count(attempt.model, attempt.body, exchange.body(), counted)
-
-    def _record(self, charge: Charge) -> None:
-        self._book(charge)
-        self.metrics.charge(charge)
-        if charge.baseline:
-            self.metrics.baseline.labels(charge.model, self.metrics.task(charge.task)).inc(charge.baseline)
 
     def price(
         self, call: Call, decision: Decision, exchange: Exchange, usage: Usage
     ) -> tuple[float | None, float | None]:
         """(cost, baseline) of a call in USD; None where there is no price, or nothing to compare with."""
-        rates = self._prices.rates(exchange.model, exchange.attempt.model)
-        cost = rates.cost(usage) if rates else None
-        if exchange.attempt.incumbent:
-            return cost, cost
-        return cost, self._baseline(call, decision, usage)
+        if exchange.price is None:
+            rates = self._prices.rates(exchange.model, exchange.attempt.model)
+            cost = rates.cost(usage) if rates else None
+            exchange.price = cost, cost if exchange.attempt.incumbent else self._baseline(call, decision, usage)
+        return exchange.price
 
     def _baseline(self, call: Call, decision: Decision, usage: Usage) -> float | None:
         """What the app's own model would have cost: its own instructions instead of the card's, its usual output
@@ -112,16 +149,6 @@ class Meter:
         if exchange.status and exchange.status < 400 and (name := exchange.model or exchange.attempt.model):
             return self.metrics.model(name)
         return self.metrics.known_model(exchange.attempt.model)
-
-    def request(self, call: Call, decision: Decision, exchange: Exchange, code: int, overhead: float) -> None:
-        """The client's whole request, once. `overhead` in seconds."""
-        route, model, metrics = exchange.attempt.route, self.label(exchange), self.metrics
-        task = metrics.task(decision.task or UNDECLARED)
-        metrics.requests.labels(task, route, model, str(code)).inc()
-        metrics.duration.labels(route, model).observe(now() - call.started)
-        metrics.overhead.labels(route).observe(overhead)
-        if route == "original":  # with a card in hand, only a missing key keeps a request on the original
-            metrics.original.labels(decision.reason or "no_upstream_key").inc()
 
 
 def _sent(call: Call, system: str | None) -> bool:

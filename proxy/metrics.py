@@ -1,22 +1,26 @@
 """The metrics, by name. Names, labels and `type` values are a contract with dashboards; docs/metrics.md lists them.
 
 Values live in memory-mapped files shared by all processes, so that any worker's /metrics shows the sum over all of
-them, and a killed process loses none of its counts.
+them, and a killed process loses none of its counts: its successor in the same `slot` counts on in the same file.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.values import MultiProcessValue
 
-from compiler.ledger import Charge
+from compiler.ledger import Charge, Tally
 from compiler.registry import STAGES, TaskView
+from proxy.entry import Entry
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1)
+TOKEN_TYPES = ("input", "cached_input", "cache_write", "output", "reasoning")
 MAX_TASKS = 100
 MAX_MODELS = 200
 
@@ -41,7 +45,7 @@ class Names:
 
 
 class Metrics:
-    """One a process. Needs PROMETHEUS_MULTIPROC_DIR set before prometheus_client is first imported."""
+    """One a process. To share values, `use_folder` and `use_slot` come first."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -56,6 +60,7 @@ class Metrics:
             return Gauge(f"cuecard_{name}", text, labels, multiprocess_mode=mode, registry=registry)  # type: ignore[arg-type]
 
         self.registry = registry
+        self.requests_now = 0  # as a plain number: `show_inflight` puts it on the gauge
         self.requests = counter("requests_total", "Client requests answered", "task", "route", "model", "code")
         self.duration = histogram("request_duration_seconds", "Whole requests", SLOW, "route", "model")
         self.overhead = histogram("overhead_seconds", "Time a request spent inside Cuecard", FAST, "route")
@@ -79,6 +84,9 @@ class Metrics:
         self.dropped = counter("observations_dropped_total", "Records that could not be kept", "reason")
         self._tasks = Names(MAX_TASKS)
         self._models = Names(MAX_MODELS)
+        self._shown: set[str] = set()  # tasks whose stage is on show
+        self._timed: dict[tuple[str, str], tuple[Histogram, Histogram, Histogram]] = {}
+        self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
 
     def task(self, name: str) -> str:
         return self._tasks.bound(name)
@@ -90,24 +98,84 @@ class Metrics:
         """For a name that only a client has spoken for: itself if an upstream ever answered under it."""
         return name if self._models.knows(name) else OTHER
 
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Upstream calls that failed, and requests that ended. Counts are added up first: a batch repeats itself."""
+        counts: dict[tuple[Counter, tuple[str, ...]], int] = {}
+
+        def count(counter: Counter, *labels: str) -> None:
+            key = counter, labels
+            counts[key] = counts.get(key, 0) + 1
+
+        for entry in entries:
+            if entry.status >= 400 or not entry.status:
+                what = str(entry.status) if entry.status else entry.failed or OTHER
+                count(self.upstream_errors, entry.upstream, what)
+            if not entry.ends:
+                count(self.fallbacks, self.task(entry.task), entry.failed)
+                continue
+            count(self.requests, self.task(entry.task), entry.served, entry.model, str(entry.code))
+            if entry.served == "original":  # with a card in hand, only a missing key keeps a request on the original
+                count(self.original, entry.reason or "no_upstream_key")
+            self._observe(entry)
+        for (counter, labels), by in counts.items():
+            self.count(counter, *labels, by=by)
+
+    def _observe(self, entry: Entry) -> None:
+        key = entry.served, entry.model
+        timed = self._timed.get(key)
+        if timed is None:
+            timed = self._timed[key] = (
+                self.duration.labels(*key),
+                self.overhead.labels(entry.served),
+                self.first_token.labels(*key),
+            )
+        duration, overhead, first_token = timed
+        duration.observe(entry.seconds)
+        overhead.observe(entry.overhead)
+        if entry.first_byte is not None:
+            first_token.observe(entry.first_byte)
+
+    def count(self, counter: Counter, *labels: str, by: float = 1) -> None:
+        """Count on a series, found by its labels the first time only. Bounded labels only: each is remembered."""
+        key = counter, labels
+        found = self._counters.get(key)
+        if found is None:
+            found = self._counters[key] = counter.labels(*labels)
+        found.inc(by)
+
+    def show_inflight(self) -> None:
+        self.inflight.set(self.requests_now)
+
     def charge(self, charge: Charge) -> None:
-        """One upstream call's tokens and dollars."""
-        model, task = self.model(charge.model), self.task(charge.task)
-        for kind, count in charge.usage.by_type().items():
-            if count:
-                self.tokens.labels(model, charge.role, kind).inc(count)
-        if charge.cost is None:
-            self.unpriced.labels(model).inc()
-        elif charge.cost:
-            self.cost.labels(model, charge.role, task).inc(charge.cost)
+        """One background call's tokens and dollars."""
+        tally = Tally()
+        tally.add(charge)
+        self.spend(tally)
+
+    def spend(self, tally: Tally) -> None:
+        """Tokens and dollars of upstream calls."""
+        for (_, name), rows in tally.rows.items():
+            task = self.task(name)
+            for row, sums in rows.items():
+                model = self.model(row.model)
+                for kind in TOKEN_TYPES:
+                    if tokens := getattr(sums, kind):
+                        self.count(self.tokens, model, row.role, kind, by=tokens)
+                if sums.unpriced:
+                    self.count(self.unpriced, model, by=sums.unpriced)
+                if sums.cost:
+                    self.count(self.cost, model, row.role, task, by=sums.cost)
+                if sums.baseline:
+                    self.count(self.baseline, model, task, by=sums.baseline)
 
     def tasks(self, views: dict[str, TaskView]) -> None:
-        """The learner's picture of every task's stage; of the prefork family only it sets these."""
-        for name, view in views.items():
-            task = self.task(name)
+        """The learner's picture of every task's stage; of all processes only it sets these."""
+        for name in self._shown | set(views):
+            task, view = self.task(name), views.get(name)
             for stage in STAGES:
-                self.stage.labels(task, stage).set(int(stage == view.state.stage))
-            self.traffic.labels(task).set(int(view.compiled is not None))
+                self.stage.labels(task, stage).set(int(view is not None and stage == view.state.stage))
+            self.traffic.labels(task).set(int(view is not None and view.compiled is not None))
+        self._shown = set(views)
 
 
 def exposition() -> bytes:
@@ -117,10 +185,16 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-def forget_process(pid: int) -> None:
-    """A process ended: its gauges go, its counters stay."""
-    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def forget_slot(slot: str) -> None:
+    """The process in a slot ended: its gauges go, its counters stay."""
+    mark_process_dead(slot)  # type: ignore[no-untyped-call]
 
 
 def use_folder(folder: Path) -> None:
     os.environ[FOLDER_VARIABLE] = str(folder)
+
+
+def use_slot(slot: str) -> None:
+    """Count in the files of `slot`, which one live process at a time may have. (By default a file belongs to a process
+    id, which is asked for at every count, a system call each, and a dead process' files would pile up.)"""
+    values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]

@@ -15,5 +15,4 @@ async def passthrough(request: web.Request) -> web.StreamResponse:
     gateway, caller = request.app[GATEWAY], request[CALLER]
     call = Call.of(request, now(), caller)
     attempt = Attempt("original", gateway.endpoints.first, "", b"", client_key=caller.own_key, incumbent=True)
-    with gateway.meter.metrics.inflight.track_inprogress():
-        return await Relay(gateway, request, call, Decision(reason="not_chat")).relay(Exchange(attempt))
+    return await Relay(gateway, request, call, Decision(reason="not_chat")).relay(Exchange(attempt))

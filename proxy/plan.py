@@ -1,8 +1,7 @@
 """From a decision to the calls that may be made for it, in order: the last one is answered with whatever comes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -18,8 +17,7 @@ from proxy.decide import Decision
 Route = Literal["original", "compiled", "fallback", "cached"]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One upstream call; without a `body` the client's goes on as it streams in.
 
     With a `contract` its answer is checked before the first byte leaves, and must come within the candidate's
@@ -53,20 +51,20 @@ class Planner:
         compiled = self._compiled(call, decision.card, decision.view)
         if not self._may_call(compiled):
             return [self._original(call, decision.view)]
-        return [compiled, replace(self._original(call, decision.view, failed=True), route="fallback")]
+        return [compiled, self._original(call, decision.view, failed=True)._replace(route="fallback")]
 
     def _may_call(self, attempt: Attempt) -> bool:
         return attempt.endpoint.ours or attempt.client_key
 
     def _compiled(self, call: Call, card: Card, view: TaskView) -> Attempt:
         attempt = self._run(call, view, card.program, card.model)
-        return replace(attempt, route="compiled", contract=card.contract)
+        return attempt._replace(route="compiled", contract=card.contract)
 
     def _original(self, call: Call, view: TaskView | None, *, failed: bool = False) -> Attempt:
         if call.virtual and view:
             stand_in = self._production[-1 if failed else 0]
             attempt = self._run(call, view, Prompt(view.task.instructions), view.task.incumbent or stand_in)
-            return replace(attempt, incumbent=view.task.incumbent is not None)
+            return attempt._replace(incumbent=view.task.incumbent is not None)
         endpoint, bare = self._endpoints.resolve(call.model)
         rewritten = call.rewritten or bare != call.model
         body = orjson.dumps({**call.body, "model": bare}) if rewritten else call.raw

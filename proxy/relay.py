@@ -1,7 +1,9 @@
 """Bring an upstream's answer to the client: as it comes, or checked first."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import aiohttp
 import orjson
@@ -15,9 +17,15 @@ from proxy.decide import Decision
 from proxy.errors import translate
 from proxy.exchange import Exchange
 from proxy.gateway import Gateway
+from proxy.meter import Ended
+from proxy.tunnel import tunnel, upgrade_headers
+from proxy.upstream import Answer
 
 HELD_CHARS = 1_024  # of a streamed answer that is not a label: about 256 tokens
+NEVER_SILENT = math.inf
+USAGE_SECONDS = 0.25  # that a rejected stream has to say what it cost
 UPSTREAM_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
+Filter = Callable[[bytes], bytes]
 
 
 class Breach(Exception):
@@ -34,10 +42,13 @@ class Relay:
         self._decision = decision
         self._waited = 0.0  # seconds spent on upstream calls before the present one
         self._overhead = 0.0
+        self._first_byte: float | None = None
+        self._tried: tuple[str, ...] = ()
 
     async def try_compiled(self, exchange: Exchange) -> web.StreamResponse | None:
         """The compiled answer if it comes in time and keeps its contract; None, with nothing sent, if it doesn't."""
         answered = False
+        self._gateway.watch.begin(exchange)
         try:
             response = await self._compiled(exchange)
             answered = True
@@ -47,59 +58,75 @@ class Relay:
         except UPSTREAM_ERRORS:
             exchange.failed = "unreachable"
         except asyncio.CancelledError:
-            exchange.failed = "client_gone"
-            raise
+            if not _was_silent(exchange):
+                exchange.failed = "client_gone"
+                raise
+            exchange.failed = "timeout"
         finally:
+            self._gateway.watch.end(exchange)
             self._meter(exchange, answered)
         self._waited += exchange.seconds
-        metrics = self._gateway.meter.metrics
-        metrics.fallbacks.labels(metrics.task(self._decision.task or ""), exchange.failed).inc()
+        self._tried += (f"{exchange.attempt.model}: {exchange.failed}",)
         return None
 
     async def relay(self, exchange: Exchange) -> web.StreamResponse:
         """Whatever the upstream answers. Raises ProxyError if no answer came."""
+        self._gateway.watch.begin(exchange)
         try:
             answer = await self._send(exchange)
             async with answer:
                 if exchange.attempt.body and not exchange.streamed:
                     return await self._answer(exchange, answer, await _read(exchange, answer))
-                chunks = _kept(exchange, answer)
-                if exchange.attempt.hide_usage and not exchange.encoding:
-                    chunks = _without_usage(chunks)
-                return await self._stream(exchange, answer, chunks)
+                if isinstance(answer, aiohttp.ClientResponse) and answer.status == 101:
+                    self._gateway.watch.end(exchange)  # a WebSocket may be silent as long as it likes
+                    return await tunnel(self._request, answer, self._headers(exchange, answer))
+                return await self._stream(exchange, answer)
         except UPSTREAM_ERRORS as error:
             exchange.failed = self._who_left("unreachable")
             raise translate(error, exchange.attempt.endpoint.name) from None
         except asyncio.CancelledError:
-            exchange.failed = "client_gone"
-            raise
+            if not _was_silent(exchange):
+                exchange.failed = "client_gone"
+                raise
+            exchange.failed = "timeout"
+            raise translate(TimeoutError(), exchange.attempt.endpoint.name) from None
         finally:
+            self._gateway.watch.end(exchange)
             self._meter(exchange, answered=not exchange.failed)
 
-    async def _send(self, exchange: Exchange) -> aiohttp.ClientResponse:
+    async def _send(self, exchange: Exchange) -> Answer:
         attempt = exchange.attempt
         sent = headers.to_upstream(self._call.headers, attempt.endpoint, client_key=attempt.client_key)
         if attempt.rewritten:  # what we parse and change must come as it is
-            for name in ("Content-Encoding", "Accept-Encoding"):
+            for name in (headers.CONTENT_ENCODING, headers.ACCEPT_ENCODING):
                 sent.popall(name, None)
-            sent["Content-Type"] = "application/json"
-        request = self._request
-        data: bytes | StreamReader | None = attempt.body or None
-        if data is None and request.can_read_body:
-            data = request.content
-            if request.content_length is not None:
-                sent["Content-Length"] = str(request.content_length)
+            sent[headers.CONTENT_TYPE] = "application/json"
         exchange.sent = True
-        with exchange.waiting():
-            try:
-                answer = await self._gateway.upstream.send(
-                    request.method, attempt.endpoint, self._call.path, sent, data
-                )
-            except aiohttp.ClientConnectorError:
-                exchange.sent = False
-                raise
+        started = now()
+        answer: Answer
+        try:
+            if attempt.body:
+                answer = await self._gateway.upstream.post(attempt.endpoint, self._call.path, sent, attempt.body)
+            else:
+                answer = await self._send_on(exchange, sent)
+        except aiohttp.ClientConnectorError:
+            exchange.sent = False
+            raise
+        finally:
+            exchange.seconds += now() - started
         exchange.head(answer)
         return answer
+
+    async def _send_on(self, exchange: Exchange, sent: headers.Headers) -> aiohttp.ClientResponse:
+        """The client's own request, its body as it comes in."""
+        request, data = self._request, None
+        sent.update(upgrade_headers(request))
+        if request.can_read_body:
+            data = _heard(exchange, request.content)
+            if request.content_length is not None:
+                sent[headers.CONTENT_LENGTH] = str(request.content_length)
+        upstream = self._gateway.upstream
+        return await upstream.send(request.method, exchange.attempt.endpoint, self._call.path, sent, data)
 
     async def _compiled(self, exchange: Exchange) -> web.StreamResponse:
         contract = exchange.attempt.contract or Contract()
@@ -107,85 +134,96 @@ class Relay:
         async with asyncio.timeout(deadline) as timer:
             try:
                 answer = await self._send(exchange)
-                if exchange.status != 200:
-                    answer.close()
-                    raise Breach(f"http_{exchange.status // 100}xx")
-                if not exchange.streamed:
-                    async with answer:
+                async with answer:
+                    if exchange.status != 200:
+                        raise Breach(f"http_{exchange.status // 100}xx")
+                    if not exchange.streamed:
                         body = await _read(exchange, answer)
-                    _check(body, contract)
-                    return await self._answer(exchange, answer, body)
-                chunks = sse.events(_kept(exchange, answer))
-                with exchange.waiting():
-                    held = await _hold(chunks, contract)
+                        _check(body, contract)
+                        timer.reschedule(None)
+                        return await self._answer(exchange, answer, body)
+                    held = await _hold(exchange, answer, contract)
+                    timer.reschedule(None)
+                    return await self._stream(exchange, answer, held)
             except (asyncio.CancelledError, TimeoutError):
                 if timer.expired():
                     raise Breach("deadline") from None
                 raise
-            timer.reschedule(None)
-            async with answer:
-                shown = _chain(held, chunks)
-                if exchange.attempt.hide_usage:
-                    shown = _without_usage(shown)
-                return await self._stream(exchange, answer, shown)
 
-    async def _answer(self, exchange: Exchange, answer: aiohttp.ClientResponse, body: bytes) -> web.StreamResponse:
+    async def _answer(self, exchange: Exchange, answer: Answer, body: bytes) -> web.StreamResponse:
         exchange.read()
-        shown = headers.to_client(answer.raw_headers)
-        shown.update(self._headers(exchange))
+        shown = self._headers(exchange, answer)
         if exchange.usage:
             cost, baseline = self._gateway.meter.price(self._call, self._decision, exchange, exchange.usage)
-            for name, usd in ((headers.COST, cost), (headers.BASELINE, baseline)):
-                if usd is not None:
-                    shown[name] = f"{usd:.9f}"
+            if cost is not None:
+                shown[headers.COST] = f"{cost:.9f}"
+            if baseline is not None:
+                shown[headers.BASELINE] = f"{baseline:.9f}"
         response = web.Response(status=answer.status, reason=answer.reason, headers=shown, body=body)
         await response.prepare(self._request)
         await response.write_eof()
         return response
 
-    async def _stream(
-        self, exchange: Exchange, answer: aiohttp.ClientResponse, chunks: AsyncIterator[bytes]
-    ) -> web.StreamResponse:
-        shown = headers.to_client(answer.raw_headers)
-        if not exchange.attempt.rewritten and "Content-Length" in answer.headers:
-            shown["Content-Length"] = answer.headers["Content-Length"]
-        shown.update(self._headers(exchange))
+    async def _stream(self, exchange: Exchange, answer: Answer, held: bytes = b"") -> web.StreamResponse:
+        """What was `held` back, then the rest as it comes."""
+        shown = self._headers(exchange, answer)
+        if not exchange.attempt.rewritten and headers.CONTENT_LENGTH in answer.headers:
+            shown[headers.CONTENT_LENGTH] = answer.headers[headers.CONTENT_LENGTH]
+        hide_usage = exchange.attempt.hide_usage and exchange.streamed and not exchange.encoding
+        shorten: Filter | None = sse.WithoutUsage() if hide_usage else None
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=shown)
         await response.prepare(self._request)
-        first = True
         try:
-            async for chunk in chunks:
-                if first and exchange.streamed:
-                    self._first_byte(exchange)
-                    first = False
-                await response.write(chunk)
+            if held:
+                await self._write(exchange, response, held, shorten)
+            async for chunk in answer.content.iter_any():
+                exchange.keep(chunk)
+                exchange.heard = NEVER_SILENT  # while it is the client that we wait for
+                await self._write(exchange, response, chunk, shorten)
+                exchange.heard = now()
+            if shorten:
+                await self._write(exchange, response, b"", shorten)
             await response.write_eof()
         except UPSTREAM_ERRORS:
-            exchange.failed = self._who_left("broke_off")
-            if self._request.transport:
-                self._request.transport.abort()  # the client must see that this is not the end
+            self._break_off(exchange, self._who_left("broke_off"))
+        except asyncio.CancelledError:
+            if not _was_silent(exchange):
+                raise
+            self._break_off(exchange, "timeout")
         return response
+
+    def _break_off(self, exchange: Exchange, why: str) -> None:
+        """The client must see that what it has is not the whole."""
+        exchange.failed = why
+        if self._request.transport:
+            self._request.transport.abort()
+
+    async def _write(
+        self, exchange: Exchange, response: web.StreamResponse, chunk: bytes, shorten: Filter | None
+    ) -> None:
+        if shorten:
+            chunk = shorten(chunk)
+        if not chunk:
+            return
+        if self._first_byte is None and exchange.streamed:
+            self._first_byte = now() - self._call.started
+        await response.write(chunk)
 
     def _who_left(self, upstream_did: str) -> str:
         """A write to a client that has gone raises what a broken upstream raises."""
         transport = self._request.transport
         return "client_gone" if transport is None or transport.is_closing() else upstream_did
 
-    def _first_byte(self, exchange: Exchange) -> None:
-        meter = self._gateway.meter
-        labels = (exchange.attempt.route, meter.label(exchange))
-        meter.metrics.first_token.labels(*labels).observe(now() - self._call.started)
-
-    def _headers(self, exchange: Exchange) -> dict[str, str]:
+    def _headers(self, exchange: Exchange, answer: Answer) -> headers.Headers:
+        """The upstream's, and ours."""
         attempt, decision = exchange.attempt, self._decision
         self._overhead = max(0.0, now() - self._call.started - self._waited - exchange.seconds)
-        shown = {
-            headers.ROUTE: attempt.route,
-            headers.OVERHEAD: f"{self._overhead * 1_000:.2f}",
-            headers.REQUEST_ID: self._call.id,
-        }
+        shown = headers.to_client(answer.raw_headers)
+        shown[headers.ROUTE] = attempt.route
         if model := exchange.model or attempt.model:
             shown[headers.MODEL] = model
+        shown[headers.OVERHEAD] = f"{self._overhead * 1_000:.2f}"
+        shown[headers.REQUEST_ID] = self._call.id
         if decision.task:
             shown[headers.TASK] = decision.task
         if decision.card and attempt.route == "compiled":
@@ -194,40 +232,37 @@ class Relay:
 
     def _meter(self, exchange: Exchange, answered: bool) -> None:
         gateway, call, decision = self._gateway, self._call, self._decision
-        gateway.meter.finish(call, decision, exchange, answered=answered)
-        final = answered or exchange.attempt.contract is None or exchange.failed == "client_gone"
-        if final:
+        ended = None
+        if answered or exchange.attempt.contract is None or exchange.failed == "client_gone":
             code = exchange.status or (499 if exchange.failed == "client_gone" else 502)
-            gateway.meter.request(call, decision, exchange, code, self._overhead)
+            ended = Ended(code, self._overhead, self._tried, self._first_byte)
+        gateway.meter.finish(call, decision, exchange, answered=answered, ended=ended)
         if answered and exchange.attempt.incumbent and decision.task and exchange.status == 200:
             gateway.deadlines.record(decision.task, exchange.seconds)
 
 
-async def _read(exchange: Exchange, answer: aiohttp.ClientResponse) -> bytes:
-    with exchange.waiting():
-        body = await answer.read()
-    exchange.keep(body)
-    return body
+def _was_silent(exchange: Exchange) -> bool:
+    """Whether the watch cancelled us, and not the client that left; the cancellation is then dealt with."""
+    task = asyncio.current_task()
+    if exchange.silent and task:
+        task.uncancel()
+    return exchange.silent
 
 
-async def _kept(exchange: Exchange, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    async for chunk in answer.content.iter_any():
-        exchange.keep(chunk)
+async def _heard(exchange: Exchange, upload: StreamReader) -> AsyncIterator[bytes]:
+    async for chunk in upload.iter_any():
+        exchange.heard = now()
         yield chunk
 
 
-async def _chain(held: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield b"".join(held)
-    async for event in rest:
-        yield event
-
-
-async def _without_usage(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The client did not ask for the usage event, so it does not see it."""
-    async for event in sse.events(chunks):
-        if b'"usage"' in event and (value := sse.parsed(event)) and value.get("choices") == [] and value.get("usage"):
-            continue
-        yield event
+async def _read(exchange: Exchange, answer: Answer) -> bytes:
+    started = now()
+    try:
+        body = await answer.read()
+    finally:
+        exchange.seconds += now() - started
+    exchange.keep(body)
+    return body
 
 
 def _check(body: bytes, contract: Contract) -> None:
@@ -249,23 +284,64 @@ def _check_text(text: object, message: object, finish: object, contract: Contrac
         raise Breach(problem)
 
 
-async def _hold(chunks: AsyncIterator[bytes], contract: Contract) -> list[bytes]:
-    """Events up to the point where the answer may be shown: a label whole, JSON up to HELD_CHARS, text at once."""
+async def _hold(exchange: Exchange, answer: Answer, contract: Contract) -> bytes:
+    """The stream up to where the answer may be shown: a label whole, JSON up to HELD_CHARS, text at once."""
+    seen = _Seen(contract)
+    events = sse.Events()
     held: list[bytes] = []
-    text = ""
-    async for event in chunks:
-        held.append(event)
+    started = now()
+    try:
+        async for chunk in answer.content.iter_any():
+            exchange.keep(chunk)
+            held.append(chunk)
+            if any(seen.settled(event) for event in events.feed(chunk)):
+                return b"".join(held)
+        if seen.settled(events.rest()):
+            return b"".join(held)
+        raise Breach("broke_off")
+    except Breach:
+        await _hear_out(exchange, answer)
+        raise
+    finally:
+        exchange.seconds += now() - started
+
+
+async def _hear_out(exchange: Exchange, answer: Answer) -> None:
+    """The usage comes after the end of an answer, also of one that is not served."""
+    with suppress(*UPSTREAM_ERRORS):
+        async with asyncio.timeout(USAGE_SECONDS):
+            async for chunk in answer.content.iter_any():
+                exchange.keep(chunk)
+
+
+class _Seen:
+    """What was seen of a streamed answer, event by event."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._text = ""
+
+    def settled(self, event: bytes) -> bool:
+        """Whether the answer may be shown from here on. Raises Breach where it may not be shown at all."""
         value = sse.parsed(event)
         if value is None:
-            continue
+            return False
         if value.get("error"):
             raise Breach("stream_error")
-        delta = sse.delta_of(value)
-        text += delta.get("content") or ""
-        finish = next((c.get("finish_reason") for c in value.get("choices") or ()), None)
+        choice = sse.choice_of(value)
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            if value.get("choices"):
+                raise Breach("malformed")
+            return False
+        text = delta.get("content") or ""
+        if not isinstance(text, str):
+            raise Breach("malformed")
+        self._text += text
+        finish = choice.get("finish_reason")
         if finish or delta.get("refusal") or delta.get("tool_calls"):
-            _check_text(text, delta, finish, contract)
-            return held
-        if text.strip() and (contract.kind == "text" or (contract.kind == "json" and len(text) > HELD_CHARS)):
-            return held
-    raise Breach("broke_off")
+            _check_text(self._text, delta, finish, self._contract)
+            return True
+        kind = self._contract.kind
+        long_enough = kind == "text" or (kind == "json" and len(self._text) > HELD_CHARS)
+        return long_enough and bool(self._text.strip())

@@ -59,8 +59,11 @@ class Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         ready = [asyncio.Event() for _ in range(self._settings.listen.workers)]
         workers_done = asyncio.Event()
-        workers = [asyncio.create_task(self._keep_alive("worker", event, self._stopping)) for event in ready]
-        learner = asyncio.create_task(self._keep_alive("learner", asyncio.Event(), workers_done))
+        workers = [
+            asyncio.create_task(self._keep_alive("worker", f"worker-{number}", event, self._stopping))
+            for number, event in enumerate(ready)
+        ]
+        learner = asyncio.create_task(self._keep_alive("learner", "learner", asyncio.Event(), workers_done))
         all_ready = asyncio.gather(*(event.wait() for event in ready))
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((all_ready, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -73,9 +76,9 @@ class Supervisor:
         await learner
         self._reserved.close()
 
-    async def _keep_alive(self, role: str, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _keep_alive(self, role: str, slot: str, ready: asyncio.Event, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            process = await self._start(role)
+            process = await self._start(role, slot)
             watching = asyncio.create_task(_watch(process, ready))
             ended = asyncio.create_task(process.wait())
             stopped = asyncio.create_task(stop.wait())
@@ -84,16 +87,17 @@ class Supervisor:
                 await _stop(process)
             stopped.cancel()
             await watching
-            metrics.forget_process(process.pid)
+            metrics.forget_slot(slot)
             if not stop.is_set():
                 log.error("%s %s ended with code %s and is replaced", role, process.pid, process.returncode)
                 await asyncio.sleep(RESTART_SECONDS)
 
-    async def _start(self, role: str) -> Process:
+    async def _start(self, role: str, slot: str) -> Process:
         boot = {
             "settings": self._settings.model_dump(mode="json"),
             "count_socket": str(self._folder / "count.sock"),
             "port": self.port,
+            "slot": slot,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "proxy.worker", role, stdin=PIPE, stdout=PIPE,

@@ -153,6 +153,11 @@ class Timeouts(Section):
     first_call_wait: Seconds = 60.0
 
 
+class Log(Section):
+    format: Literal["json", "text"] = "text"
+    requests: bool = True
+
+
 class Settings(Section):
     listen: Listen = Listen()
     upstreams: dict[str, Upstream] = Field(min_length=1)
@@ -168,6 +173,7 @@ class Settings(Section):
     auth: Auth = Auth()
     prices: dict[str, Price] = {}
     timeouts: Timeouts = Timeouts()
+    log: Log = Log()
 
     @field_validator("tasks")
     @classmethod

@@ -1,29 +1,55 @@
-"""Server-sent events: cut a byte stream into events, and read what the last ones say."""
+"""Server-sent events: cut a byte stream into events, and read what they say."""
 
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from proxy.unpack import json_object
 
 DONE = b"[DONE]"
 TAIL = 4  # the usage event is the last one, or just before [DONE]
+BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+SAYS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Whole events, each with the blank line that ends it; a rest without one comes last."""
-    buffer = b""
-    async for chunk in chunks:
-        buffer += chunk
-        while (cut := _end(buffer)) is not None:
-            yield buffer[:cut]
-            buffer = buffer[cut:]
-    if buffer:
-        yield buffer
+class Events:
+    """Whole events, each with the blank line that ends it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._searched = 0  # bytes of the rest that hold no end: a long event is not searched again and again
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        data = self._rest + chunk
+        found, start = [], 0
+        for end in BLANK_LINE.finditer(data, self._searched):
+            found.append(data[start : end.end()])
+            start = end.end()
+        self._rest = data[start:]
+        self._searched = max(0, len(self._rest) - 3)
+        return found
+
+    def rest(self) -> bytes:
+        rest, self._rest, self._searched = self._rest, b"", 0
+        return rest
 
 
-def _end(buffer: bytes) -> int | None:
-    found = [at + len(blank) for blank in (b"\n\n", b"\r\n\r\n") if (at := buffer.find(blank)) >= 0]
-    return min(found, default=None)
+class WithoutUsage:
+    """A filter for a client that did not ask for the usage event. Called with b"" at the end, for what has no end."""
+
+    def __init__(self) -> None:
+        self._events = Events()
+
+    def __call__(self, chunk: bytes) -> bytes:
+        found = self._events.feed(chunk) if chunk else [self._events.rest()]
+        return b"".join([event for event in found if not _is_usage(event)])
+
+
+def _is_usage(event: bytes) -> bool:
+    if not SAYS_USAGE.search(event):
+        return False
+    value = parsed(event)
+    return bool(value and value.get("choices") == [] and value.get("usage"))
 
 
 def payload(event: bytes) -> bytes:
@@ -39,7 +65,7 @@ def parsed(event: bytes) -> dict[str, Any] | None:
 
 
 def split(stream: bytes) -> list[bytes]:
-    return [event for event in stream.replace(b"\r\n", b"\n").split(b"\n\n") if event.strip()]
+    return [event for event in BLANK_LINE.split(stream) if event.strip()]
 
 
 def objects(stream: bytes) -> Iterator[dict[str, Any]]:
@@ -66,9 +92,14 @@ def _answer(value: dict[str, Any] | None) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else value or {}
 
 
+def choice_of(value: dict[str, Any]) -> dict[str, Any]:
+    """The first choice; {} where there is none."""
+    choices = value.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
+
+
 def delta_of(value: dict[str, Any]) -> dict[str, Any]:
     """The first choice's delta; {} where there is none."""
-    choices = value.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else {}
-    delta = first.get("delta") if isinstance(first, dict) else None
+    delta = choice_of(value).get("delta")
     return delta if isinstance(delta, dict) else {}

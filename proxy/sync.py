@@ -1,4 +1,4 @@
-"""The worker's thread for the store: writes what was metered, brings in new snapshots. The request path never waits
+"""The worker's thread for the store: writes what was charged, brings in new snapshots. The request path never waits
 for it; with the store gone, requests go on by the last snapshot and the sums wait in memory."""
 
 import logging
@@ -6,30 +6,52 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from compiler.ledger import Charge, Ledger, Tally
+from compiler.errors import StoreError
+from compiler.journal import Journal
+from compiler.ledger import Ledger, Tally
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
+from proxy.books import tallied
+from proxy.call import now
+from proxy.entry import Entry
+from proxy.logs import RequestLog
+from proxy.metrics import Metrics
 
 log = logging.getLogger("cuecard.sync")
 
 EVERY_SECONDS = 0.1
+LOOK_SECONDS = 0.25  # between looks for a new snapshot
+FLUSH_SECONDS = 0.5  # a flush takes 4 ms; the journal has what waits for it
 
 
 class Sync(threading.Thread):
-    def __init__(self, open_store: Callable[[], Store], adopt: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        adopt: Callable[[Snapshot], None],
+        metrics: Metrics,
+        request_log: RequestLog,
+    ) -> None:
         super().__init__(name="store", daemon=True)
         self._open_store = open_store
         self._adopt = adopt
-        self._charges: deque[Charge] = deque()
+        self._metrics = metrics
+        self._log = request_log
+        self._entries: deque[tuple[Entry, int]] = deque()  # and the journal's offset behind each
         self._wanted: deque[str] = deque()
         self._tally = Tally()
         self._generation = -1
         self._stopping = threading.Event()
         self._store: Store | None = None
+        self._journal: Journal | None = None
+        self._offset = 0
+        self._flushed = self._looked = 0.0
         self._failing = False
 
-    def book(self, charge: Charge) -> None:
-        self._charges.append(charge)
+    def keep(self, entry: Entry) -> None:
+        """On the request path: into the journal, a copy in memory, and left for the thread to add up."""
+        journal = self._journal
+        self._entries.append((entry, journal.append([*entry]) if journal else 0))
 
     def want_compile(self, task: str) -> None:
         self._wanted.append(task)
@@ -43,6 +65,7 @@ class Sync(threading.Thread):
         while True:
             last = self._stopping.wait(EVERY_SECONDS)
             try:
+                self._show()
                 self._exchange()
                 if self._failing:
                     log.warning("the store can be used again")
@@ -53,18 +76,36 @@ class Sync(threading.Thread):
                 self._failing = True
             if last:
                 break
+        if self._journal:
+            self._journal.close(delete=not self._tally.rows)
         if self._store:
             self._store.close()
 
+    def _show(self) -> None:
+        """To metrics and log, and into the tally: none of these needs the store."""
+        batch: list[Entry] = []
+        while self._entries:
+            entry, self._offset = self._entries.popleft()
+            batch.append(entry)
+        tally = tallied(batch)
+        self._tally.merge(tally)
+        if self._journal:
+            self._journal.mark_shown(self._offset)
+        self._metrics.spend(tally)
+        self._metrics.enter(batch)
+        self._metrics.show_inflight()
+        self._log.note(batch)
+
     def _exchange(self) -> None:
-        while self._charges:
-            self._tally.add(self._charges.popleft())
         if self._store is None:
             self._store = self._open_store()
+        if self._stopping.is_set() or now() - self._flushed >= FLUSH_SECONDS:
+            self._flush(self._store)
+            self._flushed = now()
+        if now() - self._looked < LOOK_SECONDS and not self._wanted:
+            return
+        self._looked = now()
         registry = Registry(self._store)
-        if self._tally.rows:
-            Ledger(self._store).add(self._tally)
-            self._tally = Tally()
         if self._wanted:
             registry.want(set(self._wanted))
             self._wanted.clear()
@@ -72,3 +113,19 @@ class Sync(threading.Thread):
             snapshot = registry.snapshot()
             self._generation = snapshot.generation
             self._adopt(snapshot)
+        if self._journal is None:
+            self._open_journal(self._store)
+
+    def _flush(self, store: Store) -> None:
+        journal = self._journal
+        Ledger(store).add(self._tally, journal=(journal.id, self._offset) if journal else None)
+        self._tally = Tally()
+        if journal:
+            journal.mark_booked(self._offset)
+
+    def _open_journal(self, store: Store) -> None:
+        try:
+            self._journal = Journal.create(store.folder)
+        except StoreError as error:
+            if not self._failing:
+                log.warning("%s; a kill may lose the last 100 ms of the ledger", error)

@@ -1,24 +1,27 @@
-"""The connections to upstreams: one client session, nothing added to what is sent, nothing decoded of what returns."""
+"""The connections to upstreams: nothing added to what is sent, nothing decoded of what returns."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import lru_cache
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import istr
 from yarl import URL
 
 from compiler.endpoint import Endpoint
+from proxy.headers import Headers
 from proxy.settings import Timeouts
+from proxy.wire import Wire, WireAnswer
 
-NOT_ADDED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+NOT_ADDED = (istr("Accept"), istr("Accept-Encoding"), istr("User-Agent"), istr("Content-Type"))
 READ_BUFFER = 2**17
+Answer = aiohttp.ClientResponse | WireAnswer
 
 
 class Upstream:
-    def __init__(self, session: aiohttp.ClientSession, timeouts: Timeouts) -> None:
+    def __init__(self, session: aiohttp.ClientSession, wire: Wire) -> None:
         self.session = session
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.upstream)
+        self._wire = wire
 
     @classmethod
     @asynccontextmanager
@@ -28,25 +31,30 @@ class Upstream:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            skip_auto_headers=NOT_ADDED,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
             read_bufsize=READ_BUFFER,
         ) as session:
-            yield cls(session, timeouts)
+            yield cls(session, Wire(connector, connect_seconds=timeouts.connect, read_buffer=READ_BUFFER))
+
+    async def post(self, endpoint: Endpoint, raw_path: str, headers: Headers, body: bytes) -> WireAnswer:
+        """The answer's head; its body is read from it. The caller closes it."""
+        return await self._wire.post(address(endpoint.base_url, raw_path), headers, body)
 
     async def send(
-        self, method: str, endpoint: Endpoint, raw_path: str, headers: CIMultiDict[str], data: Any
+        self, method: str, endpoint: Endpoint, raw_path: str, headers: Headers, data: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """The answer's head; its body is read from it. The caller closes it."""
+        """Any method, and a body that is still coming in. The caller closes it."""
         return await self.session.request(
             method,
-            address(endpoint, raw_path),
+            address(endpoint.base_url, raw_path),
             headers=headers,
             data=data,
             allow_redirects=False,
-            timeout=self._timeout,
+            skip_auto_headers=[name for name in NOT_ADDED if name not in headers] or None,
         )
 
 
-def address(endpoint: Endpoint, raw_path: str) -> URL:
+@lru_cache(1_024)
+def address(base_url: str, raw_path: str) -> URL:
     """`raw_path` as the client wrote it (percent-encoding kept), its /v1 replaced by the upstream's base."""
-    return URL(endpoint.base_url + raw_path.removeprefix("/v1"), encoded=True)
+    return URL(base_url + raw_path.removeprefix("/v1"), encoded=True)

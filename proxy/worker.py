@@ -24,15 +24,18 @@ from compiler.llm import Llm
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
+from proxy import logs
 from proxy.app import build_runner
+from proxy.books import recover
 from proxy.count_server import serve_counts
-from proxy.metrics import Metrics
+from proxy.metrics import Metrics, use_slot
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.worker")
 
 GAUGES_EVERY = 1.0  # seconds
 PURGE_EVERY = 3_600.0
+RECOVER_EVERY = 1.0
 
 
 async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio.Event) -> None:
@@ -95,6 +98,7 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
                 group.create_task(_purge(store))
+                group.create_task(_recover(store, metrics))
 
 
 async def _show_stages(registry: Registry, metrics: Metrics) -> None:
@@ -107,6 +111,15 @@ async def _show_stages(registry: Registry, metrics: Metrics) -> None:
         except StoreError as error:
             log.debug("stages are not shown: %s", error)
         await asyncio.sleep(GAUGES_EVERY)
+
+
+async def _recover(store: Store, metrics: Metrics) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(recover, store, metrics)
+        except StoreError as error:
+            log.debug("nothing is recovered yet: %s", error)
+        await asyncio.sleep(RECOVER_EVERY)
 
 
 async def _purge(store: Store) -> None:
@@ -145,15 +158,15 @@ async def _main(role: str, boot: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpx2", "openai"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     line = b""
     while not line.endswith(b"\n"):  # unbuffered: what follows on standard input is the supervisor's silence
         if not (byte := os.read(0, 1)):
             sys.exit("started by the supervisor only: cuecard serve")
         line += byte
-    uvloop.run(_main(sys.argv[1], json.loads(line)))
+    boot = json.loads(line)
+    logs.set_up(boot["settings"]["log"]["format"])
+    use_slot(boot["slot"])
+    uvloop.run(_main(sys.argv[1], boot))
 
 
 if __name__ == "__main__":

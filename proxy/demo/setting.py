@@ -86,6 +86,7 @@ class Setting:
             "models": {"meta": self.meta, "production": [self.cheap]},
             "background": {"usd_per_day": self.compile_usd * len(TASKS)},
             "compile": {"max_usd": self.compile_usd, "concurrency": self.concurrency},
+            "log": {"requests": False},
             "prices": {model: dict(price) for model, price in self.prices.items()},
             "timeouts": {"candidate": "60s", "first_call_wait": "5m"},
             "store": {"url": f"file:{folder / 'store'}"},

@@ -10,7 +10,8 @@ import pytest
 OPENING = """
 from compiler.ledger import Charge
 from compiler.pricing import Usage
-from proxy.metrics import MAX_TASKS, Metrics, exposition
+from proxy.metrics import MAX_TASKS, Metrics, exposition, use_slot
+use_slot("worker-0")
 metrics = Metrics()
 def charge(cost, **usage):
     metrics.charge(Charge("mood", "m", "serve", "original", Usage(**usage), cost))
@@ -59,8 +60,8 @@ def test_counts_of_all_processes_add_up_and_outlive_them(run):
 
 def test_a_process_that_ended_is_in_flight_no_more(run):
     out = run(
-        "import os; from proxy.metrics import forget_process; metrics.inflight.inc()\n"
-        "print(exposition().decode()); forget_process(os.getpid()); print('---'); print(exposition().decode())"
+        "from proxy.metrics import forget_slot; metrics.requests_now = 1; metrics.show_inflight()\n"
+        "print(exposition().decode()); forget_slot('worker-0'); print('---'); print(exposition().decode())"
     )
     before, after = out.split("---")
     assert "cuecard_inflight_requests 1.0" in before

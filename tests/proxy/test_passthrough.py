@@ -110,3 +110,14 @@ async def test_the_clients_own_key_goes_along_beside_a_key_of_ours(run, fake):
         assert answer.status == 200
     assert fake.calls[0].header("authorization") == "Bearer sk-mine"
     assert fake.calls[0].header("x-cuecard-key") is None
+
+
+async def test_a_chat_body_over_the_limit_is_too_large_in_openais_shape(run, fake, monkeypatch):
+    monkeypatch.setattr("proxy.app.MAX_BODY", 2**19)
+    proxy = await run()
+    async with await proxy.chat(
+        {"model": "fake-mini", "messages": [{"role": "user", "content": "x" * 2**19}]}
+    ) as answer:
+        assert answer.status == 413
+        assert (await answer.json())["error"]["code"] == "request_too_large"
+    assert fake.calls == []

@@ -1,5 +1,4 @@
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,29 +13,41 @@ EVENTS = [
 ]
 
 
-async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
+def cut(*chunks: bytes) -> list[bytes]:
+    events = sse.Events()
+    found = [event for chunk in chunks for event in events.feed(chunk)]
+    return found + ([rest] if (rest := events.rest()) else [])
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
-async def test_events_are_whole_wherever_the_stream_is_cut(ending):
+def test_events_are_whole_wherever_the_stream_is_cut(ending):
     expected = [event.replace(b"\n", ending) for event in EVENTS]
     stream = b"".join(expected)
     for at in range(len(stream) + 1):
-        assert [event async for event in sse.events(chunks(stream[:at], stream[at:]))] == expected
-    assert [event async for event in sse.events(chunks(*(bytes([byte]) for byte in stream)))] == expected
+        assert cut(stream[:at], stream[at:]) == expected
+    assert cut(*(bytes([byte]) for byte in stream)) == expected
 
 
-async def test_a_stream_may_mix_its_line_ends():
+def test_a_stream_may_mix_its_line_ends():
     stream = b"data: 1\r\n\r\ndata: 2\n\ndata: 3\r\n\r\n"
-    found = [event async for event in sse.events(chunks(stream))]
-    assert [sse.payload(event) for event in found] == [b"1", b"2", b"3"]
+    assert [sse.payload(event) for event in cut(stream)] == [b"1", b"2", b"3"]
 
 
-async def test_a_rest_without_its_blank_line_comes_last():
-    assert [event async for event in sse.events(chunks(b"data: 1\n\nda", b"ta: 2"))] == [b"data: 1\n\n", b"data: 2"]
-    assert [event async for event in sse.events(chunks())] == []
+def test_a_rest_without_its_blank_line_comes_last():
+    assert cut(b"data: 1\n\nda", b"ta: 2") == [b"data: 1\n\n", b"data: 2"]
+    assert cut() == []
+
+
+def test_only_the_usage_event_is_hidden_however_the_stream_is_cut():
+    stream, usage = b"".join(EVENTS), EVENTS[3]
+    for at in range(len(stream) + 1):
+        shorten = sse.WithoutUsage()
+        assert b"".join((shorten(stream[:at]), shorten(stream[at:]), shorten(b""))) == stream.replace(usage, b"")
+
+
+def test_a_last_event_without_its_end_is_shown_too():
+    shorten = sse.WithoutUsage()
+    assert shorten(b"data: 1\n\ndata: 2") + shorten(b"") == b"data: 1\n\ndata: 2"
 
 
 @pytest.mark.parametrize(
