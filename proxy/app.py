@@ -36,6 +36,7 @@ COUNT_SECONDS = 10.0  # and for their tokens to be counted
 MAX_LINE = 32_768  # bytes of a request line
 MAX_FIELD = 65_536  # and of one header
 READY = web.AppKey("ready", asyncio.Event)
+SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
 
 
 def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.Application:
@@ -109,6 +110,7 @@ def _gateway(
 
         request_log = RequestLog(enabled=settings.log.requests)
         sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log)
+        app[SHOW] = sync.show
         counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc)
         families, endpoints = settings.families(), settings.endpoints()
         watch = Watch(settings.timeouts.upstream)
@@ -130,6 +132,7 @@ def _gateway(
             running = (asyncio.create_task(counter.run()), asyncio.create_task(watch.run()))
             yield
             app[READY].clear()
+            await asyncio.gather(*app[GATEWAY].background, return_exceptions=True)
             await counter.drain(COUNT_SECONDS)
             for task in running:
                 task.cancel()
@@ -146,7 +149,7 @@ def _adopt(app: web.Application, snapshots: Snapshots, snapshot: object) -> None
 
 async def nowhere(request: web.Request) -> web.StreamResponse:
     hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
-    raise NotFoundError(f"unknown URL: {request.path}.{hint}", code="unknown_url")
+    raise NotFoundError(f"unknown URL or method: {request.method} {request.path}.{hint}", code="unknown_url")
 
 
 async def live(request: web.Request) -> web.Response:
@@ -160,6 +163,9 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    request.app[GATEWAY].meter.metrics.show_inflight()
-    body = await asyncio.to_thread(metrics.exposition)
+    def shown() -> bytes:
+        request.app[SHOW]()  # this worker's newest; another's are at most 100 ms old
+        return metrics.exposition()
+
+    body = await asyncio.to_thread(shown)
     return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -20,8 +20,8 @@ def tallied(entries: Iterable[Entry]) -> Tally:
     return tally
 
 
-def recover(store: Store, metrics: Metrics) -> int:
-    """Bring in what killed workers had noted, theirs of a server that was killed as a whole too; how many entries.
+def recover(store: Store, metrics: Metrics | None) -> int:
+    """Bring in what killed workers had noted, also those of a server that was killed as a whole; how many entries.
 
     Raises StoreError; what is not brought in then waits for the next time.
     """
@@ -36,15 +36,16 @@ def recover(store: Store, metrics: Metrics) -> int:
     return total
 
 
-def _recover(store: Store, metrics: Metrics, journal: Journal) -> int:
+def _recover(store: Store, metrics: Metrics | None, journal: Journal) -> int:
     ledger = Ledger(store)
     unbooked = _entries(journal, max(journal.booked, ledger.position(journal.id)))
     ledger.add(tallied(unbooked), journal=(journal.id, journal.written))
     journal.mark_booked(journal.written)
     unshown = _entries(journal, journal.shown)
     journal.mark_shown(journal.written)
-    metrics.spend(tallied(unshown))
-    metrics.enter(unshown)
+    if metrics:
+        metrics.spend(tallied(unshown))
+        metrics.enter(unshown)
     if unbooked or unshown:
         log.warning("what a killed worker had noted is booked: %s entries", max(len(unbooked), len(unshown)))
     return len(unbooked)

@@ -15,11 +15,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from compiler.errors import CompilerError
+from compiler.learner import is_elected
 from compiler.registry import Registry, Snapshot, TaskView
 from compiler.store import Store
 from proxy import logs
 from proxy.admin import describe
 from proxy.banner import banner, effective, warnings
+from proxy.books import recover
 from proxy.compiling import STEPS, compile_task
 from proxy.configfile import ConfigError, load_settings
 from proxy.declare import configured_tasks
@@ -182,6 +184,8 @@ def _show(view: TaskView, as_json: bool) -> None:
 def report(config: Path | None, as_json: bool, days: int | None) -> None:
     """Per task and model: calls, tokens, cost, estimated baseline, compile cost, net saving."""
     with _complaints(), Store(load_settings(config).store.folder) as store:
+        if not is_elected(store.folder):  # else the running server's learner does it
+            recover(store, None)
         found = build_report(store, timedelta(days=days) if days else None)
     if as_json:
         click.echo(json.dumps(found.to_json()))

@@ -34,6 +34,7 @@ class Exchange:
     size: int = 0
     tail: bytes = b""
     is_read: bool = False
+    heard_out: bool = False  # what follows a rejected stream is still read, and metered then
     heard: float = 0.0
     silent: bool = False  # for longer than an upstream may be
 

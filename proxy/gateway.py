@@ -1,8 +1,8 @@
 """What a worker holds while it serves: handed to each step of the request path, never reached through a global."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -47,6 +47,13 @@ class Gateway:
     watch: Watch
     want_compile: Callable[[str], None]
     first_call_wait: float  # seconds
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def later(self, work: Coroutine[None, None, None]) -> None:
+        """Off the request's path, but done before the worker ends."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
 
     def decide(self, call: Call) -> Decision:
         """By the present snapshot. What lacks a card is asked to be compiled."""

@@ -23,7 +23,7 @@ from proxy.upstream import Answer
 
 HELD_CHARS = 1_024  # of a streamed answer that is not a label: about 256 tokens
 NEVER_SILENT = math.inf
-USAGE_SECONDS = 0.25  # that a rejected stream has to say what it cost
+USAGE_SECONDS = 1.0  # that a rejected stream has to say what it cost
 UPSTREAM_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 Filter = Callable[[bytes], bytes]
 
@@ -64,7 +64,8 @@ class Relay:
             exchange.failed = "timeout"
         finally:
             self._gateway.watch.end(exchange)
-            self._meter(exchange, answered)
+            if not exchange.heard_out:
+                self._meter(exchange, answered)
         self._waited += exchange.seconds
         self._tried += (f"{exchange.attempt.model}: {exchange.failed}",)
         return None
@@ -134,7 +135,7 @@ class Relay:
         async with asyncio.timeout(deadline) as timer:
             try:
                 answer = await self._send(exchange)
-                async with answer:
+                try:
                     if exchange.status != 200:
                         raise Breach(f"http_{exchange.status // 100}xx")
                     if not exchange.streamed:
@@ -145,10 +146,29 @@ class Relay:
                     held = await _hold(exchange, answer, contract)
                     timer.reschedule(None)
                     return await self._stream(exchange, answer, held)
+                except Breach as reason:
+                    if exchange.streamed and exchange.status == 200:
+                        exchange.failed, exchange.heard_out = str(reason), True
+                        self._gateway.later(self._hear_out(exchange, answer))
+                    raise
+                finally:
+                    if not exchange.heard_out:
+                        answer.close()
             except (asyncio.CancelledError, TimeoutError):
                 if timer.expired():
                     raise Breach("deadline") from None
                 raise
+
+    async def _hear_out(self, exchange: Exchange, answer: Answer) -> None:
+        """Off the path: the usage comes after the end of a stream, also of one that is not served."""
+        try:
+            with suppress(*UPSTREAM_ERRORS):
+                async with asyncio.timeout(USAGE_SECONDS):
+                    async for chunk in answer.content.iter_any():
+                        exchange.keep(chunk)
+        finally:
+            answer.close()
+            self._meter(exchange, answered=False)
 
     async def _answer(self, exchange: Exchange, answer: Answer, body: bytes) -> web.StreamResponse:
         exchange.read()
@@ -299,19 +319,8 @@ async def _hold(exchange: Exchange, answer: Answer, contract: Contract) -> bytes
         if seen.settled(events.rest()):
             return b"".join(held)
         raise Breach("broke_off")
-    except Breach:
-        await _hear_out(exchange, answer)
-        raise
     finally:
         exchange.seconds += now() - started
-
-
-async def _hear_out(exchange: Exchange, answer: Answer) -> None:
-    """The usage comes after the end of an answer, also of one that is not served."""
-    with suppress(*UPSTREAM_ERRORS):
-        async with asyncio.timeout(USAGE_SECONDS):
-            async for chunk in answer.content.iter_any():
-                exchange.keep(chunk)
 
 
 class _Seen:

@@ -42,6 +42,7 @@ class Sync(threading.Thread):
         self._tally = Tally()
         self._generation = -1
         self._stopping = threading.Event()
+        self._showing = threading.Lock()
         self._store: Store | None = None
         self._journal: Journal | None = None
         self._offset = 0
@@ -65,7 +66,7 @@ class Sync(threading.Thread):
         while True:
             last = self._stopping.wait(EVERY_SECONDS)
             try:
-                self._show()
+                self.show()
                 self._exchange()
                 if self._failing:
                     log.warning("the store can be used again")
@@ -81,20 +82,21 @@ class Sync(threading.Thread):
         if self._store:
             self._store.close()
 
-    def _show(self) -> None:
-        """To metrics and log, and into the tally: none of these needs the store."""
-        batch: list[Entry] = []
-        while self._entries:
-            entry, self._offset = self._entries.popleft()
-            batch.append(entry)
-        tally = tallied(batch)
-        self._tally.merge(tally)
-        if self._journal:
-            self._journal.mark_shown(self._offset)
-        self._metrics.spend(tally)
-        self._metrics.enter(batch)
-        self._metrics.show_inflight()
-        self._log.note(batch)
+    def show(self) -> None:
+        """To metrics and log, and into the tally: none of these needs the store. Any thread may ask for it."""
+        with self._showing:
+            batch: list[Entry] = []
+            while self._entries:
+                entry, self._offset = self._entries.popleft()
+                batch.append(entry)
+            tally = tallied(batch)
+            self._tally.merge(tally)
+            if self._journal:
+                self._journal.mark_shown(self._offset)
+            self._metrics.spend(tally)
+            self._metrics.enter(batch)
+            self._metrics.show_inflight()
+            self._log.note(batch)
 
     def _exchange(self) -> None:
         if self._store is None:
@@ -117,11 +119,18 @@ class Sync(threading.Thread):
             self._open_journal(self._store)
 
     def _flush(self, store: Store) -> None:
+        """One transaction; where it fails, the tally waits for the next."""
         journal = self._journal
-        Ledger(store).add(self._tally, journal=(journal.id, self._offset) if journal else None)
-        self._tally = Tally()
+        with self._showing:
+            tally, offset, self._tally = self._tally, self._offset, Tally()
+        try:
+            Ledger(store).add(tally, journal=(journal.id, offset) if journal else None)
+        except BaseException:
+            with self._showing:
+                self._tally.merge(tally)
+            raise
         if journal:
-            journal.mark_booked(self._offset)
+            journal.mark_booked(offset)
 
     def _open_journal(self, store: Store) -> None:
         try:

@@ -46,13 +46,16 @@ class WireAnswer:
     async def read(self) -> bytes:
         return await self.content.read()
 
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:  # not read to its end: nobody else can use it
+            connection.close()
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        connection, self._connection = self._connection, None
-        if connection:  # not read to its end: nobody else can use it
-            connection.close()
+        self.close()
 
 
 class Wire:

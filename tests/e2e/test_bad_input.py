@@ -263,7 +263,7 @@ OURS = {
     "a task to show that nobody declared": Wrong(b"", 404, None, f"{TASKS}/nosuch", "GET"),
     "a task to remove that nobody declared": Wrong(b"", 404, None, f"{TASKS}/nosuch", "DELETE"),
     "an admin page that is not there": Wrong(b"", 404, None, "/admin/nosuch", "GET"),
-    "a method that is not there": Wrong(declared(), 405, None, TASKS, "PUT"),
+    "a method that is not there": Wrong(declared(), 404, None, TASKS, "PUT"),
 }
 
 

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from compiler.ledger import Ledger
 from compiler.store import Store
+from proxy.books import recover
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.e2e.test_serve import PROMPT, SENTIMENT, Start
 from tests.fake_upstream import FakeUpstream, Fault
@@ -150,6 +151,8 @@ async def _wreck(folder: Path) -> Wreck:
             assert len(scored_before) == SCORED + CONCURRENCY
         upstream_at_kill = _asked(fake)
         integrity = _integrity(server.store)
+        with server.open_store() as store:
+            recover(store, None)  # what a killed worker had noted is not lost
         found, found_this_day = booked(server.store), booked(server.store, timedelta(days=1))
 
         fake.release.set()
