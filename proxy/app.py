@@ -44,6 +44,7 @@ def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.M
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
     app[READY] = asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
+    app.on_shutdown.append(_end_tunnels)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
         [
@@ -150,6 +151,10 @@ def _adopt(app: web.Application, snapshots: Snapshots, snapshot: object) -> None
 async def nowhere(request: web.Request) -> web.StreamResponse:
     hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
     raise NotFoundError(f"unknown URL or method: {request.method} {request.path}.{hint}", code="unknown_url")
+
+
+async def _end_tunnels(app: web.Application) -> None:
+    app[GATEWAY].end_tunnels()
 
 
 async def live(request: web.Request) -> web.Response:

@@ -1,7 +1,8 @@
 """What a worker holds while it serves: handed to each step of the request path, never reached through a global."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -48,12 +49,28 @@ class Gateway:
     want_compile: Callable[[str], None]
     first_call_wait: float  # seconds
     background: set[asyncio.Task[None]] = field(default_factory=set)
+    tunnels: set[asyncio.Task[object]] = field(default_factory=set)
 
     def later(self, work: Coroutine[None, None, None]) -> None:
         """Off the request's path, but done before the worker ends."""
         task = asyncio.create_task(work)
         self.background.add(task)
         task.add_done_callback(self.background.discard)
+
+    @contextmanager
+    def tunnelling(self) -> Iterator[None]:
+        """A WebSocket has no end to wait for when the worker is told to stop: `end_tunnels` ends it."""
+        task = asyncio.current_task()
+        if task:
+            self.tunnels.add(task)
+        try:
+            yield
+        finally:
+            self.tunnels.discard(task)
+
+    def end_tunnels(self) -> None:
+        for task in self.tunnels:
+            task.cancel()
 
     def decide(self, call: Call) -> Decision:
         """By the present snapshot. What lacks a card is asked to be compiled."""

@@ -80,7 +80,8 @@ class Relay:
                     return await self._answer(exchange, answer, await _read(exchange, answer))
                 if isinstance(answer, aiohttp.ClientResponse) and answer.status == 101:
                     self._gateway.watch.end(exchange)  # a WebSocket may be silent as long as it likes
-                    return await tunnel(self._request, answer, self._headers(exchange, answer))
+                    with self._gateway.tunnelling():
+                        return await tunnel(self._request, answer, self._headers(exchange, answer))
                 return await self._stream(exchange, answer)
         except UPSTREAM_ERRORS as error:
             exchange.failed = self._who_left("unreachable")

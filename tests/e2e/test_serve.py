@@ -59,6 +59,7 @@ async def test_200_first_calls_over_4_workers_cost_one_compile(start: Start, fak
 
     async def one() -> tuple[str, str]:
         async with await server.chat(body) as answer:
+            assert answer.status == 200, await answer.text()
             return answer.headers["X-Cuecard-Route"], (await answer.json())["choices"][0]["message"]["content"]
 
     answers = await asyncio.gather(*(one() for _ in range(200)))

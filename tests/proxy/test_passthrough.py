@@ -1,5 +1,6 @@
 """Every path but chat: to the first upstream, byte for byte, and metered where the answer names its usage."""
 
+import asyncio
 import hashlib
 import json
 
@@ -121,3 +122,17 @@ async def test_a_chat_body_over_the_limit_is_too_large_in_openais_shape(run, fak
         assert answer.status == 413
         assert (await answer.json())["error"]["code"] == "request_too_large"
     assert fake.calls == []
+
+
+async def test_a_websocket_is_tunnelled_and_ends_with_the_worker(run, fake):
+    proxy = await run()
+    async with proxy.http.ws_connect(f"{proxy.url}/v1/realtime?model=m", protocols=("realtime",)) as socket:
+        assert socket.protocol == "realtime"
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "hello"
+        await socket.send_bytes(b"\0" * 100_000)
+        assert await socket.receive_bytes() == b"\0" * 100_000
+        async with asyncio.timeout(5):  # though nobody closed it
+            await proxy.runner.cleanup()
+    assert fake.calls[0].path == "/v1/realtime?model=m"
+    assert proxy.metric("requests_total", code="101") == 1
