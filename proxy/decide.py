@@ -9,7 +9,7 @@ from compiler.families import Family
 from compiler.program import INSTRUCTION_ROLES
 from compiler.registry import Snapshot, TaskView
 from proxy.call import Call
-from proxy.errors import BadRequestError, NotFoundError
+from proxy.errors import BadRequestError, NotFoundError, UnavailableError
 
 HARMLESS = frozenset(
     {
@@ -72,6 +72,8 @@ def _find(call: Call, snapshot: Snapshot) -> TaskView | None:
     view = snapshot.tasks.get(call.named or "")
     if view and view.task.tenant in (None, call.tenant):
         return view
+    if call.virtual and snapshot.generation == 0:
+        raise UnavailableError("the store has not been read yet, so no task is known; try again", code="not_ready")
     if call.virtual:
         raise NotFoundError(
             f"The model `{call.model}` does not exist: no task of that name is declared. GET /v1/models lists them.",

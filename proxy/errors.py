@@ -8,7 +8,7 @@ ProxyError                     status, type, code, message, param
     TooLargeError          413
     UpstreamFailedError    502 upstream_unreachable, upstream_broke_off
     UpstreamTimeoutError   504
-    UnavailableError       503 store_unavailable
+    UnavailableError       503 store_unavailable, not_ready
 """
 
 import json

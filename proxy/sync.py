@@ -63,8 +63,10 @@ class Sync(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        pause = 0.0
         while True:
-            last = self._stopping.wait(EVERY_SECONDS)
+            last = self._stopping.wait(pause)
+            pause = EVERY_SECONDS
             try:
                 self.show()
                 self._exchange()

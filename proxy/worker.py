@@ -25,7 +25,7 @@ from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
 from proxy import logs
-from proxy.app import build_runner
+from proxy.app import READY, build_runner
 from proxy.books import recover
 from proxy.count_server import serve_counts
 from proxy.metrics import Metrics, use_slot
@@ -33,6 +33,7 @@ from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.worker")
 
+SNAPSHOT_SECONDS = 5.0
 GAUGES_EVERY = 1.0  # seconds
 PURGE_EVERY = 3_600.0
 RECOVER_EVERY = 1.0
@@ -41,6 +42,9 @@ RECOVER_EVERY = 1.0
 async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio.Event) -> None:
     runner = build_runner(settings, count_socket, Metrics())
     await runner.setup()
+    with suppress(TimeoutError):  # without a store it serves too, all as original
+        async with asyncio.timeout(SNAPSHOT_SECONDS):
+            await runner.app[READY].wait()  # before, a declared task would be unknown
     try:
         await web.SockSite(runner, listening(settings.listen.host, port), backlog=1_024).start()
         print("ready", flush=True)  # noqa: T201 - the supervisor waits for it

@@ -7,7 +7,7 @@ from compiler.families import Family
 from compiler.registry import Snapshot, TaskState
 from compiler.task import Task
 from proxy.decide import HARMLESS, NOT_ELIGIBLE, REASONS, TOOLS, decide, ineligible
-from proxy.errors import BadRequestError, NotFoundError
+from proxy.errors import BadRequestError, NotFoundError, UnavailableError
 
 MOOD = Task("mood", "Tell the mood.", trust="declared")
 USER = {"role": "user", "content": "hi"}
@@ -181,3 +181,9 @@ def test_a_card_of_another_wording_is_never_served(view_of, call_of):
 def test_what_is_held_back_asks_for_no_compile(view_of, call_of):
     snapshot = Snapshot(1, True, {"mood": view_of(MOOD)})
     assert not decide(call_of(named="mood"), snapshot, {}).wants_compile
+
+
+def test_before_the_store_was_read_a_task_is_not_said_to_be_unknown(call_of, chat):
+    with pytest.raises(UnavailableError) as caught:
+        decide(call_of(chat(model="task:mood")), Snapshot(), {})
+    assert caught.value.code == "not_ready"
