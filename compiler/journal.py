@@ -44,6 +44,8 @@ class Journal:
         self.written: int = OFFSET.unpack_from(self._map, WRITTEN)[0]
         self.booked: int = OFFSET.unpack_from(self._map, BOOKED)[0]
         self.shown: int = OFFSET.unpack_from(self._map, SHOWN)[0]
+        if not 0 <= self.written - min(self.booked, self.shown) <= ring or ring <= 0:
+            raise ValueError("its offsets can't be")
 
     @classmethod
     def create(cls, store: Path, ring: int = RING) -> Self:
@@ -108,8 +110,14 @@ class Journal:
                 offset += room
                 continue
             start = HEAD + at + LENGTH.size
+            if length > room - LENGTH.size:
+                raise ValueError("a record is longer than its room")
             yield orjson.loads(self._map[start : start + length])
             offset += LENGTH.size + length
+
+    def put_aside(self) -> None:
+        """Under another name: it can't be read, and a person may want to."""
+        self._path.rename(self._path.with_suffix(".broken"))
 
     def close(self, *, delete: bool) -> None:
         if delete:

@@ -109,4 +109,7 @@ def _require_json(request: web.Request) -> None:
 
 @lru_cache(256)
 def _is_local(address: str) -> bool:
-    return urlsplit(address).hostname in LOOPBACK_NAMES
+    try:
+        return urlsplit(address).hostname in LOOPBACK_NAMES
+    except ValueError:
+        return False

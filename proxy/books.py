@@ -31,6 +31,9 @@ def recover(store: Store, metrics: Metrics | None) -> int:
         try:
             total += _recover(store, metrics, journal)
             done = True
+        except ValueError as error:
+            log.error("journal %s can't be read, and is put aside: %s", journal.id, error)
+            journal.put_aside()
         finally:
             journal.close(delete=done)
     return total

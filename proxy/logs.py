@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": "message",
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage().encode("utf-8", "replace").decode(),
         }
         if record.exc_info and record.exc_info[1]:
             line["exception"] = _frames(record.exc_info[1])
@@ -125,6 +125,8 @@ class RequestLog(threading.Thread):
                 self._flush()
             except OSError:  # nobody reads: the log is lost, the requests are not
                 self._entries.clear()
+            except Exception:  # boundary: a line that can't be written must not end the log
+                logging.getLogger("cuecard.logs").exception("a request is not in the log")
             if last:
                 return
 

@@ -181,6 +181,7 @@ class Relay:
             if baseline is not None:
                 shown[headers.BASELINE] = f"{baseline:.9f}"
         response = web.Response(status=answer.status, reason=answer.reason, headers=shown, body=body)
+        exchange.heard = NEVER_SILENT
         await response.prepare(self._request)
         await response.write_eof()
         return response
@@ -278,10 +279,14 @@ async def _heard(exchange: Exchange, upload: StreamReader) -> AsyncIterator[byte
 
 async def _read(exchange: Exchange, answer: Answer) -> bytes:
     started = now()
+    pieces = []
     try:
-        body = await answer.read()
+        async for piece in answer.content.iter_any():
+            exchange.heard = now()
+            pieces.append(piece)
     finally:
         exchange.seconds += now() - started
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     exchange.keep(body)
     return body
 

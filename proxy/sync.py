@@ -48,6 +48,7 @@ class Sync(threading.Thread):
         self._offset = 0
         self._flushed = self._looked = 0.0
         self._failing = False
+        self._told = False  # that there is no journal
 
     def keep(self, entry: Entry) -> None:
         """On the request path: into the journal, a copy in memory, and left for the thread to add up."""
@@ -138,5 +139,6 @@ class Sync(threading.Thread):
         try:
             self._journal = Journal.create(store.folder)
         except StoreError as error:
-            if not self._failing:
+            if not self._told:
+                self._told = True
                 log.warning("%s; a kill may lose the last 100 ms of the ledger", error)

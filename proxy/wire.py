@@ -43,9 +43,6 @@ class WireAnswer:
         if connection:
             connection.release()
 
-    async def read(self) -> bytes:
-        return await self.content.read()
-
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection:  # not read to its end: nobody else can use it
@@ -103,6 +100,8 @@ async def _answered(protocol: ResponseHandler) -> tuple[RawResponseMessage, Stre
             message, content = await protocol.read()
         except HttpProcessingError as error:
             raise BadAnswerError(f"the answer is not HTTP ({type(error).__name__})") from None
+        if message.code == 101:
+            raise BadAnswerError("the upstream switched protocols unasked")
         if not 100 <= message.code < 200:  # 103 Early Hints, or a 100 nobody asked for
             return message, content
 
