@@ -177,7 +177,6 @@ def test_a_record_of_another_form_is_left_out_and_the_others_are_booked(store, m
     assert ("ERROR", "an entry of another form is left out") in [(r.levelname, r.message) for r in caplog.records]
 
 
-@pytest.mark.xfail(reason="Journal does not check its offsets against the ring")
 def test_a_file_that_is_no_journal_stands_in_nobodys_way(store, metrics):
     left(store, entry())
     for name in ("-before", "z-after"):  # than any hexadecimal id

@@ -186,7 +186,6 @@ def test_more_than_the_journal_holds_is_booked_from_memory(store, worker, monkey
     assert (calls(store), shown(worker.metrics), worker.journals) == (100, 100, [])
 
 
-@pytest.mark.xfail(reason="it is said again at every look, four times a second")
 def test_where_no_journal_can_be_kept_requests_are_booked_all_the_same_and_it_is_said_once(
     store, worker, monkeypatch, caplog
 ):
