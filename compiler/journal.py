@@ -44,7 +44,8 @@ class Journal:
         self.written: int = OFFSET.unpack_from(self._map, WRITTEN)[0]
         self.booked: int = OFFSET.unpack_from(self._map, BOOKED)[0]
         self.shown: int = OFFSET.unpack_from(self._map, SHOWN)[0]
-        if not 0 <= self.written - min(self.booked, self.shown) <= ring or ring <= 0:
+        oldest, newest = sorted((self.booked, self.shown))
+        if ring <= 0 or newest > self.written or self.written - oldest > ring:
             raise ValueError("its offsets can't be")
 
     @classmethod

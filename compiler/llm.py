@@ -23,6 +23,7 @@ from compiler.tokens import TokenCounter
 
 PAUSE_AFTER_429 = 60.0  # seconds without background calls
 TRIES = 3
+NEVER_LEFT = ("ConnectError", "ConnectTimeout")  # httpx: there was no connection, so there is no bill
 MARGIN = 1.3  # a reservation allows for a tokeniser that finds more tokens than ours
 
 
@@ -156,6 +157,11 @@ class Llm:
             return answer
         except openai.APIStatusError:
             charge = replace(booked, failed=True)  # refused calls are not billed
+            raise
+        except openai.APIConnectionError as error:
+            reached = type(error.__cause__).__name__ not in NEVER_LEFT
+            unread = Usage(input=prompt, counted=True) if reached else Usage()
+            charge = replace(booked, usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
             raise
         except (openai.APIError, ModelFailed, ValueError):
             unread = Usage(input=prompt, counted=True)  # sent, and perhaps billed: its input is booked

@@ -59,7 +59,9 @@ def _entries(journal: Journal, offset: int) -> list[Entry]:
     found = []
     for record in journal.rest(offset):
         try:
-            found.append(Entry(*record))
-        except TypeError:
+            entry = Entry(*record)
+            tallied([entry])
+            found.append(entry)
+        except (TypeError, ValueError, AttributeError):
             log.error("an entry of another form is left out")
     return found

@@ -30,7 +30,7 @@ from proxy.demo.fetch import FetchError, default_cache
 from proxy.demo.llama import LlamaError
 from proxy.demo.setting import SETTINGS, DemoError
 from proxy.demo.spend import agree
-from proxy.report import build_report
+from proxy.report import Report, build_report
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
 from proxy.settings import Settings
@@ -190,18 +190,30 @@ def report(config: Path | None, as_json: bool, days: int | None) -> None:
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
-    table = Table("task", "model", "role", "route", "calls", "tokens in", "tokens out", "cost $", "baseline $ (est.)")
+    console = Console()
+    if not found.tasks:
+        console.print("nothing was called yet")
+        return
+    console.print(_table(found))
+    for name, task in sorted(found.tasks.items()):
+        saving = f"compiling ${task.sums('compile').cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
+        console.print(f"{name}: {saving}", markup=False, highlight=False)
+
+
+def _table(found: Report) -> Table:
+    table = Table()
+    table.add_column("task", overflow="fold")
+    table.add_column("model", overflow="fold")
+    table.add_column("for", no_wrap=True)
+    for title in ("calls", "tokens\nin", "tokens\nout", "cost $", "baseline $\n(estimated)"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, task in sorted(found.tasks.items()):
         for row, sums in sorted(task.rows.items()):
             tokens = (str(sums.input + sums.cached_input + sums.cache_write), str(sums.output + sums.reasoning))
             baseline = f"{sums.baseline:.4f}" if sums.baselined else "-"
-            table.add_row(name, *row, str(sums.calls), *tokens, f"{sums.cost:.4f}", baseline)
-        compiled = task.sums("compile").cost
-        saving = f"{task.net_saving:+.4f}"
-        table.add_row(
-            name, "[b]net saving (est.)[/b]", "", "", "", "", f"compile {compiled:.4f}", saving, "", end_section=True
-        )
-    Console().print(table if found.tasks else "nothing was called yet")
+            use = row.route if row.role == "serve" else row.role
+            table.add_row(name, row.model, use, str(sums.calls), *tokens, f"{sums.cost:.4f}", baseline)
+    return table
 
 
 def _switch(config: Path | None, off: bool) -> None:

@@ -13,7 +13,7 @@ from compiler.families import Family
 from compiler.ledger import Charge, Ledger
 from compiler.llm import Llm, Models, Purpose
 from compiler.store import Store
-from tests.conftest import PRICES
+from tests.conftest import PRICES, fake_models
 from tests.fake_upstream import FakeUpstream, Fault
 
 HELLO = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello there"}]
@@ -162,6 +162,19 @@ async def test_after_three_tries_there_is_no_answer(llm, fake, store, fault, say
     assert len(fake.calls) == 3
     assert (booked(store)["fake-nano"].calls, booked(store)["fake-nano"].failed) == (3, 3)
     assert store.keys("memo:") == []
+
+
+async def test_what_never_left_costs_nothing_and_what_may_have_arrived_is_booked(fake, store):
+    nobody = replace(fake_models(fake.url), endpoints=Endpoints({"x": Endpoint("x", "http://127.0.0.1:9/v1", "sk")}))
+    async with Llm(nobody, store, usd_per_day=1) as llm:
+        with pytest.raises(ModelFailed, match="APIConnectionError"):
+            await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
+    assert (booked(store)["fake-nano"].input, booked(store)["fake-nano"].cost) == (0, 0.0)
+    fake.answers["fake-nano"] = Fault.disconnect()
+    async with Llm(fake_models(fake.url), store, usd_per_day=1) as llm:
+        with pytest.raises(ModelFailed, match="APIConnectionError"):
+            await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
+    assert booked(store)["fake-nano"].cost > 0
 
 
 async def test_a_refused_request_is_not_tried_again_and_costs_nothing(llm, fake, store):

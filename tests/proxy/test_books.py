@@ -166,7 +166,7 @@ def test_a_request_without_a_charge_is_shown_and_makes_no_row(store, metrics):
     assert (shown(metrics), shown(metrics, "cuecard_tokens_total")) == (1, 0)
 
 
-@pytest.mark.parametrize("record", [[], [*entry()][:-1], [*entry(), "more"], 1])
+@pytest.mark.parametrize("record", [[], [*entry()][:-1], [*entry(), "more"], 1, [*entry()._replace(cost="0.5")]])
 def test_a_record_of_another_form_is_left_out_and_the_others_are_booked(store, metrics, caplog, record):
     journal = Journal.create(store.folder)
     for one in ([*entry()], record, [*entry()]):
