@@ -25,7 +25,7 @@ from compiler.errors import StoreError
 log = logging.getLogger("cuecard.journal")
 
 FOLDER = "journal"
-RING = 2**20  # bytes: some 2,500 records, and 100 ms of them at a time are what it has to hold
+RING = 2**22  # bytes: some 10,000 records; it has to hold those of half a second, the time between two bookings
 OFFSET = struct.Struct("<Q")
 LENGTH = struct.Struct("<I")
 SKIP = 0xFFFF_FFFF
@@ -117,14 +117,18 @@ class Journal:
             offset += LENGTH.size + length
 
     def put_aside(self) -> None:
-        """Under another name: it can't be read, and a person may want to."""
-        self._path.rename(self._path.with_suffix(".broken"))
+        put_aside(self._path)
 
     def close(self, *, delete: bool) -> None:
         if delete:
             self._path.unlink(missing_ok=True)
         self._map.close()
         os.close(self._handle)
+
+
+def put_aside(path: Path) -> None:
+    """Under another name: it can't be read, and a person may want to."""
+    path.rename(path.with_suffix(".broken"))
 
 
 def abandoned(store: Path) -> Iterator[Journal]:
@@ -142,5 +146,5 @@ def abandoned(store: Path) -> Iterator[Journal]:
             os.close(handle)
         except (ValueError, struct.error) as error:
             log.error("%s is no journal, and is put aside: %s", path.name, error)
-            path.rename(path.with_suffix(".broken"))
+            put_aside(path)
             os.close(handle)

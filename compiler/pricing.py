@@ -50,6 +50,9 @@ class Usage(NamedTuple):
         }
 
 
+TOKEN_TYPES = tuple(Usage().by_type())
+
+
 def _part(details: Any, name: str) -> int:
     return _count(details.get(name)) if isinstance(details, dict) else 0
 

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 from compiler.errors import CompilerError
-from compiler.learner import Learner, elected, is_elected
-from compiler.llm import Llm
+from compiler.learner import elected, is_elected
 from compiler.registry import Registry, TaskView
 from compiler.search import CANDIDATES
 from compiler.store import Store
-from compiler.task import Task
+from proxy.background import open_learner
 from proxy.declare import configured_tasks
 from proxy.settings import Settings
 
@@ -41,26 +40,13 @@ async def compile_task(settings: Settings, name: str, *, again: bool, on_step: C
             if name not in registry.wanted():
                 return _view(registry, name)
             if not is_elected(settings.store.folder):
-                await _compile(settings, registry, store, view.task, on_step)
+                async with (
+                    elected(settings.store.folder),
+                    open_learner(settings, store, on_step=on_step) as learner,
+                ):
+                    await learner.compile(view.task)
                 registry.unwant(name)
             await asyncio.sleep(POLL_SECONDS)
-
-
-async def _compile(
-    settings: Settings, registry: Registry, store: Store, task: Task, on_step: Callable[[str], None]
-) -> None:
-    async with (
-        elected(settings.store.folder),
-        Llm(settings.background_models(), store, usd_per_day=settings.background.usd_per_day) as llm,
-    ):
-        learner = Learner(
-            registry,
-            llm,
-            settings.compile_options(),
-            retry_kept_after=settings.compile.retry_kept_after,
-            on_step=on_step,
-        )
-        await learner.compile(task)
 
 
 def _view(registry: Registry, name: str) -> TaskView:

@@ -67,3 +67,8 @@ class Entry(NamedTuple):
             ends_request=self.answered,
             incumbent=self.incumbent,
         )
+
+
+def printable(text: str) -> str:
+    """aiohttp gives header bytes that are not UTF-8 as lone surrogates, which JSON can't hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

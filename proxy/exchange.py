@@ -1,6 +1,7 @@
 """One upstream call while it happens: what was sent, what came back so far, and how long the upstream took."""
 
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from multidict import istr
@@ -35,8 +36,16 @@ class Exchange:
     tail: bytes = b""
     is_read: bool = False
     heard_out: bool = False  # what follows a rejected stream is still read, and metered then
+    since: float = 0.0
     heard: float = 0.0
     silent: bool = False  # for longer than an upstream may be
+
+    def __enter__(self) -> None:
+        """Time spent inside is the upstream's: it counts as `seconds`, not as overhead."""
+        self.since = perf_counter()
+
+    def __exit__(self, *exc: object) -> None:
+        self.seconds += perf_counter() - self.since
 
     @property
     def billed(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import orjson
 
-from proxy.entry import Entry
+from proxy.entry import Entry, printable
 
 Format = Literal["json", "text"]
 EVERY_SECONDS = 0.1
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": "message",
             "logger": record.name,
-            "message": record.getMessage().encode("utf-8", "replace").decode(),
+            "message": printable(record.getMessage()),
         }
         if record.exc_info and record.exc_info[1]:
             line["exception"] = _frames(record.exc_info[1])

@@ -12,7 +12,7 @@ from compiler.program import INSTRUCTION_ROLES
 from proxy.call import Call, now
 from proxy.counting import CountClient
 from proxy.decide import Decision
-from proxy.entry import NAME_CHARS, Entry
+from proxy.entry import NAME_CHARS, Entry, printable
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 
@@ -99,14 +99,14 @@ class Meter:
                 incumbent=attempt.incumbent,
                 ends=ended is not None,
                 id=call.id,
-                path=_printable(call.path.partition("?")[0]),
+                path=printable(call.path.partition("?")[0]),
                 code=ended.code if ended else 0,
                 served=attempt.route,
                 reason=decision.reason,
                 card=decision.card.label if decision.card else None,
                 asked=call.model[:NAME_CHARS],
                 answered_by=exchange.model or attempt.model,
-                upstream_id=_printable(exchange.upstream_id),
+                upstream_id=printable(exchange.upstream_id),
                 stream=exchange.streamed,
                 tried=ended.tried if ended else (),
                 seconds=ended.seconds if ended else 0.0,
@@ -149,11 +149,6 @@ class Meter:
         if exchange.status and exchange.status < 400 and (name := exchange.model or exchange.attempt.model):
             return self.metrics.model(name)
         return self.metrics.known_model(exchange.attempt.model)
-
-
-def _printable(text: str) -> str:
-    """aiohttp gives header bytes that are not UTF-8 as lone surrogates, which JSON can't hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _sent(call: Call, system: str | None) -> bool:

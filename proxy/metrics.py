@@ -13,6 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.values import MultiProcessValue
 
 from compiler.ledger import Charge, Tally
+from compiler.pricing import TOKEN_TYPES
 from compiler.registry import STAGES, TaskView
 from proxy.entry import Entry
 
@@ -20,7 +21,6 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1)
-TOKEN_TYPES = ("input", "cached_input", "cache_write", "output", "reasoning")
 MAX_TASKS = 100
 MAX_MODELS = 200
 

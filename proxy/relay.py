@@ -104,18 +104,16 @@ class Relay:
                 sent.popall(name, None)
             sent[headers.CONTENT_TYPE] = "application/json"
         exchange.sent = True
-        started = now()
         answer: Answer
         try:
-            if attempt.body:
-                answer = await self._gateway.upstream.post(attempt.endpoint, self._call.path, sent, attempt.body)
-            else:
-                answer = await self._send_on(exchange, sent)
+            with exchange:
+                if attempt.body:
+                    answer = await self._gateway.upstream.post(attempt.endpoint, self._call.path, sent, attempt.body)
+                else:
+                    answer = await self._send_on(exchange, sent)
         except aiohttp.ClientConnectorError:
             exchange.sent = False
             raise
-        finally:
-            exchange.seconds += now() - started
         exchange.head(answer)
         return answer
 
@@ -278,14 +276,11 @@ async def _heard(exchange: Exchange, upload: StreamReader) -> AsyncIterator[byte
 
 
 async def _read(exchange: Exchange, answer: Answer) -> bytes:
-    started = now()
     pieces = []
-    try:
+    with exchange:
         async for piece in answer.content.iter_any():
             exchange.heard = now()
             pieces.append(piece)
-    finally:
-        exchange.seconds += now() - started
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     exchange.keep(body)
     return body
@@ -315,8 +310,7 @@ async def _hold(exchange: Exchange, answer: Answer, contract: Contract) -> bytes
     seen = _Seen(contract)
     events = sse.Events()
     held: list[bytes] = []
-    started = now()
-    try:
+    with exchange:
         async for chunk in answer.content.iter_any():
             exchange.keep(chunk)
             held.append(chunk)
@@ -325,8 +319,6 @@ async def _hold(exchange: Exchange, answer: Answer, contract: Contract) -> bytes
         if seen.settled(events.rest()):
             return b"".join(held)
         raise Breach("broke_off")
-    finally:
-        exchange.seconds += now() - started
 
 
 class _Seen:

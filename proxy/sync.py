@@ -141,4 +141,4 @@ class Sync(threading.Thread):
         except StoreError as error:
             if not self._told:
                 self._told = True
-                log.warning("%s; a kill may lose the last 100 ms of the ledger", error)
+                log.warning("%s; a kill may lose the last half second of the ledger", error)

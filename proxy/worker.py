@@ -11,7 +11,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,13 @@ import uvloop
 from aiohttp import web
 
 from compiler.errors import StoreError
-from compiler.learner import Learner, elected
-from compiler.llm import Llm
+from compiler.learner import elected
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
 from proxy import logs
 from proxy.app import READY, build_runner
+from proxy.background import open_learner
 from proxy.books import recover
 from proxy.count_server import serve_counts
 from proxy.metrics import Metrics, use_slot
@@ -35,8 +37,8 @@ log = logging.getLogger("cuecard.worker")
 
 SNAPSHOT_SECONDS = 5.0
 GAUGES_EVERY = 1.0  # seconds
-PURGE_EVERY = 3_600.0
-RECOVER_EVERY = 1.0
+PURGE_EVERY = 3_600.0  # closed accounts, answers kept for a compile, hours past the ledger's keeping
+RECOVER_EVERY = 1.0  # what killed workers had noted
 
 
 async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio.Event) -> None:
@@ -84,25 +86,19 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
     async with elected(settings.store.folder):
         store = Store(settings.store.folder)
         registry = Registry(store)
-        budget = settings.background.usd_per_day
 
         def outcome(task: str, result: str, seconds: float) -> None:
             metrics.compiles.labels(metrics.task(task), result).inc()
             metrics.compile_duration.observe(seconds)
 
-        async with Llm(settings.background_models(), store, usd_per_day=budget, observe=metrics.charge) as llm:
-            learner = Learner(
-                registry,
-                llm,
-                settings.compile_options(),
-                retry_kept_after=settings.compile.retry_kept_after,
-                on_outcome=outcome,
-            )
-            async with asyncio.TaskGroup() as group:
-                group.create_task(learner.run())
-                group.create_task(_show_stages(registry, metrics))
-                group.create_task(_purge(store))
-                group.create_task(_recover(store, metrics))
+        async with (
+            open_learner(settings, store, observe=metrics.charge, on_outcome=outcome) as learner,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(learner.run())
+            group.create_task(_show_stages(registry, metrics))
+            group.create_task(_every(PURGE_EVERY, store.purge_expired, logging.WARNING))
+            group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))
 
 
 async def _show_stages(registry: Registry, metrics: Metrics) -> None:
@@ -117,23 +113,14 @@ async def _show_stages(registry: Registry, metrics: Metrics) -> None:
         await asyncio.sleep(GAUGES_EVERY)
 
 
-async def _recover(store: Store, metrics: Metrics) -> None:
+async def _every(seconds: float, work: Callable[[], object], level: int) -> None:
+    """`work` in a thread, again and again; a store that can't be used is logged at `level`."""
     while True:
         try:
-            await asyncio.to_thread(recover, store, metrics)
+            await asyncio.to_thread(work)
         except StoreError as error:
-            log.debug("nothing is recovered yet: %s", error)
-        await asyncio.sleep(RECOVER_EVERY)
-
-
-async def _purge(store: Store) -> None:
-    """Delete what has expired: closed accounts, answers kept for a compile, hours past the ledger's keeping."""
-    while True:
-        try:
-            await asyncio.to_thread(store.purge_expired)
-        except StoreError as error:
-            log.warning("what has expired is not deleted yet: %s", error)
-        await asyncio.sleep(PURGE_EVERY)
+            log.log(level, "tried again in %.0f s: %s", seconds, error)
+        await asyncio.sleep(seconds)
 
 
 async def _until_told(stop: asyncio.Event) -> None:

@@ -29,11 +29,7 @@ __all__ = ["Play", "run"]
 COMPILE_WITHIN = 400.0  # seconds
 READY_WITHIN = 30.0
 TRIES = 3
-POLL, ADOPTED, BOOKED = (
-    0.5,
-    1.0,
-    0.5,
-)  # seconds: between looks, until every worker has a card, until the ledger is written
+POLL, ADOPTED, BOOKED = 0.5, 1.0, 1.0  # seconds: between looks; until workers have a card; until the ledger is written
 NOTHING_CALLED = {"requests": 0, "compile_usd": 0.0, "net_saving_usd_estimated": 0.0, "rows": []}
 
 

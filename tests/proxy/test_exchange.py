@@ -1,5 +1,6 @@
 import gzip
 import json
+from itertools import count
 
 import pytest
 
@@ -41,3 +42,14 @@ def test_of_a_huge_answer_only_the_beginning_is_kept(exchange_of, monkeypatch):
     for _ in range(5):
         exchange.keep(b"12345678")
     assert (exchange.body(), exchange.size) == (b"1234567812345678", 40)
+
+
+def test_waiting_adds_up_even_when_it_ends_in_an_error(exchange_of, monkeypatch):
+    clock = count()
+    monkeypatch.setattr(proxy.exchange, "perf_counter", lambda: float(next(clock)))
+    exchange = exchange_of()
+    with exchange:
+        pass
+    with pytest.raises(TimeoutError), exchange:
+        raise TimeoutError
+    assert exchange.seconds == 2.0
