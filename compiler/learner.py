@@ -4,53 +4,22 @@ One process at a time on a store: the lock is the kernel's, so that a killed lea
 """
 
 import asyncio
-import fcntl
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from compiler.errors import BudgetExceeded, CompileFailed, StoreError
 from compiler.llm import Llm
+from compiler.models import Options
 from compiler.registry import Registry
-from compiler.search import Options, compile, scope_of
+from compiler.search import compile, scope_of
 from compiler.task import Task
 
 log = logging.getLogger("cuecard.learner")
 
 POLL_SECONDS = 0.1
 FIRST_RETRY = 60.0  # seconds after a first failure; four times as long after each further one
-
-
-@asynccontextmanager
-async def elected(folder: Path) -> AsyncIterator[None]:
-    """Waits until no other process learns on this store."""
-    handle = os.open(folder / "learner.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.5)
-        yield
-    finally:
-        os.close(handle)
-
-
-def is_elected(folder: Path) -> bool:
-    """Whether some process learns on this store now."""
-    handle = os.open(folder / "learner.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: askers don't see one another
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 class Learner:

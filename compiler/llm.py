@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import openai
@@ -13,10 +13,11 @@ import tenacity
 from openai import AsyncOpenAI
 
 from compiler.budget import Budget
-from compiler.endpoint import Endpoint, Endpoints
+from compiler.endpoint import Endpoint
 from compiler.errors import ModelBusy, ModelFailed
 from compiler.families import Family, translate
 from compiler.ledger import Charge, Role
+from compiler.models import Models
 from compiler.pricing import PriceBook, Usage
 from compiler.store import Store
 from compiler.tokens import TokenCounter
@@ -25,25 +26,6 @@ PAUSE_AFTER_429 = 60.0  # seconds without background calls
 TRIES = 3
 NEVER_LEFT = ("ConnectError", "ConnectTimeout")  # httpx: there was no connection, so there is no bill
 MARGIN = 1.3  # a reservation allows for a tokeniser that finds more tokens than ours
-
-
-@dataclass(frozen=True)
-class Models:
-    """Who does what, and where: `production` cheapest first. Names may carry an upstream's prefix (`name/model`)."""
-
-    meta: str
-    production: tuple[str, ...]
-    endpoints: Endpoints
-    judge: str | None = None
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    families: Mapping[str, Family] = field(default_factory=dict)
-
-    @classmethod
-    def openai(
-        cls, *, meta: str, production: Sequence[str], api_key: str, base_url: str = "https://api.openai.com/v1"
-    ) -> Self:
-        endpoint = Endpoint("openai", base_url.rstrip("/"), api_key)
-        return cls(meta, tuple(production), Endpoints({"openai": endpoint}))
 
 
 @dataclass(frozen=True)

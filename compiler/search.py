@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from compiler.card import Card, Score
 from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed, ModelRefused
 from compiler.example import Example, Split, choose_demonstrations, read_contract, split
-from compiler.llm import Llm, Models, Purpose
+from compiler.llm import Llm, Purpose
 from compiler.meta import WRITE_PROMPT, ask_for_prompt, read_prompt
+from compiler.models import Models, Options
 from compiler.program import Prompt
 from compiler.score import same
 from compiler.store import Store
@@ -21,16 +22,6 @@ from compiler.tokens import TokenCounter
 META_TOKENS = 4_000
 LONGEST_ANSWER = 1_024
 CANDIDATES = ("description", "prompt", "description + demonstrations", "prompt + demonstrations")
-
-
-@dataclass(frozen=True)
-class Options:
-    """`concurrency`: scoring calls in flight at once; the meta model is asked one thing at a time."""
-
-    min_examples: int = 40
-    max_usd: float = 2.0
-    max_minutes: float = 10.0
-    concurrency: int = 8
 
 
 def scope_of(task: Task, version: int) -> str:

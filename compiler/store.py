@@ -19,6 +19,8 @@ from compiler.errors import StoreError
 
 INLINE = 2**30  # bytes: values stay in SQLite, so that one transaction covers all of them
 
+LOCK_SECONDS = 10.0  # that a writer waits for another
+
 
 class JsonDisk(diskcache.Disk):  # type: ignore[misc]
     """JSON text in, JSON text out. Anything else on disk is refused: unpickling a planted file would run its code."""
@@ -58,9 +60,10 @@ class Store:
                 disk_min_file_size=INLINE,
                 eviction_policy="none",
                 cull_limit=0,
-                timeout=10,
+                timeout=LOCK_SECONDS,
                 sqlite_secure_delete=1,
             )
+            self._file = _identity(folder)
 
     @classmethod
     @contextmanager
@@ -93,6 +96,14 @@ class Store:
         with _translated(self.folder), self._cache.transact():
             yield
 
+    def replaced(self) -> bool:
+        """Whether the folder holds another store by now, or none: SQLite goes on with the deleted file as if nothing
+        had happened, and all that is written is lost."""
+        try:
+            return _identity(self.folder) != self._file
+        except OSError:
+            return True
+
     def purge_expired(self) -> int:
         with _translated(self.folder):
             return int(self._cache.expire())
@@ -105,6 +116,11 @@ class Store:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = (folder / diskcache.core.DBNAME).stat()
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

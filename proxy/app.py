@@ -13,11 +13,12 @@ from compiler.pricing import PriceBook
 from compiler.store import Store
 from proxy import admin, metrics
 from proxy.access import Access
-from proxy.call import MAX_BODY
+from proxy.breaker import Breakers
+from proxy.call import MAX_BODY, too_large
 from proxy.chat import chat
 from proxy.counting import CountClient
 from proxy.deadlines import Deadlines
-from proxy.errors import NotFoundError, ProxyError, TooLargeError, translate
+from proxy.errors import NotFoundError, ProxyError, translate
 from proxy.gateway import GATEWAY, Gateway, Snapshots
 from proxy.logs import RequestLog
 from proxy.meter import Meter
@@ -36,15 +37,17 @@ COUNT_SECONDS = 10.0  # and for their tokens to be counted
 MAX_LINE = 32_768  # bytes of a request line
 MAX_FIELD = 65_536  # and of one header
 READY = web.AppKey("ready", asyncio.Event)
+STOPPING = web.AppKey("stopping", asyncio.Event)
 SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
 
 
 def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
-    app[READY] = asyncio.Event()
+    app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
     app.on_shutdown.append(_end_tunnels)
+    app.on_response_prepare.append(_say_that_we_stop)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
         [
@@ -76,9 +79,11 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
         except ProxyError as error:
             return error.response()
         except web.HTTPRequestEntityTooLarge:
-            return TooLargeError(f"a request that is read here may have {MAX_BODY // 2**20} MiB at most").response()
+            return too_large().response()
         except Exception as error:  # boundary: whatever goes wrong, the client gets OpenAI's error shape
             log.exception("%s %s failed", request.method, request.path)
+            if request.writer.output_size and request.transport:  # an error can't follow half an answer
+                request.transport.abort()
             return translate(error, "-").response()
         finally:
             process_metrics.requests_now -= 1
@@ -124,15 +129,15 @@ def _gateway(
                 Planner(endpoints, settings.models.production, families),
                 Meter(process_metrics, PriceBook(settings.own_prices(), warm=True), counter, sync.keep),
                 Deadlines(settings.timeouts.candidate),
+                Breakers(),
                 watch,
                 sync.want_compile,
-                settings.timeouts.first_call_wait,
+                settings.timeouts,
             )
             sync.start()
             request_log.start()
             running = (asyncio.create_task(counter.run()), asyncio.create_task(watch.run()))
             yield
-            app[READY].clear()
             await asyncio.gather(*app[GATEWAY].background, return_exceptions=True)
             await counter.drain(COUNT_SECONDS)
             for task in running:
@@ -153,6 +158,13 @@ async def nowhere(request: web.Request) -> web.StreamResponse:
     raise NotFoundError(f"unknown URL or method: {request.method} {request.path}.{hint}", code="unknown_url")
 
 
+async def _say_that_we_stop(request: web.Request, response: web.StreamResponse) -> None:
+    """A client that is told of the end sends its next request elsewhere, and not to a connection about to close."""
+    if request.app[STOPPING].is_set() and response.status != 101:
+        response.headers["Connection"] = "close"
+        response.force_close()
+
+
 async def _end_tunnels(app: web.Application) -> None:
     app[GATEWAY].end_tunnels()
 
@@ -162,9 +174,12 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Ready once the first snapshot is here: before, a declared task would go unrecognised."""
-    is_ready = request.app[READY].is_set()
-    return web.json_response({"status": "ok" if is_ready else "starting"}, status=200 if is_ready else 503)
+    """Ready once the first snapshot is here: before, a declared task would go unrecognised. Without a store, too, after
+    some seconds: the other traffic needs none."""
+    stopping = request.app[STOPPING].is_set()
+    is_ready = request.app[READY].is_set() and not stopping
+    status = "ok" if is_ready else "stopping" if stopping else "starting"
+    return web.json_response({"status": status}, status=200 if is_ready else 503)
 
 
 async def show_metrics(request: web.Request) -> web.Response:

@@ -1,5 +1,6 @@
 """A client's chat request as it came in: its bytes, and what they say."""
 
+import asyncio
 import time
 import uuid
 import zlib
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from proxy import headers
 from proxy.access import Caller
-from proxy.errors import BadRequestError, TooLargeError
+from proxy.errors import BadRequestError, ClientTooSlowError, TooLargeError
 
 now = time.perf_counter
 VIRTUAL = "task:"
@@ -64,13 +65,31 @@ class Call:
         return isinstance(options, dict) and options.get("include_usage") is True
 
 
-async def read_call(request: web.Request, started: float, caller: Caller) -> Call:
-    """Raises BadRequestError where the body is no JSON object, as OpenAI does."""
-    raw = await request.read()
+async def read_call(request: web.Request, started: float, caller: Caller, patience: float) -> Call:
+    """Raises BadRequestError where the body is no JSON object, as OpenAI does, and ClientTooSlowError where nothing
+    more of it came for `patience` seconds."""
+    raw = await (request.read() if request.content.is_eof() else _read_in_pieces(request, patience))
     call = Call.of(request, started, caller)
     call.raw, call.body = raw, _parse(raw, request.headers.get(headers.CONTENT_ENCODING, ""))
-    _name(call, request.headers.get(headers.TASK))
     return call
+
+
+async def _read_in_pieces(request: web.Request, patience: float) -> bytes:
+    read = bytearray()
+    try:
+        async with asyncio.timeout(patience) as timer:
+            async for piece in request.content.iter_any():
+                read += piece
+                if len(read) > MAX_BODY:
+                    raise too_large()
+                timer.reschedule(asyncio.get_running_loop().time() + patience)
+    except TimeoutError:
+        raise ClientTooSlowError(f"nothing more of the request came for {patience:.0f} s") from None
+    return bytes(read)
+
+
+def too_large() -> TooLargeError:
+    return TooLargeError(f"a request that is read here may have {MAX_BODY // 2**20} MiB at most")
 
 
 def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
@@ -94,12 +113,13 @@ def _decompressed(raw: bytes, encoding: str) -> bytes:
     unpacker = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
     text = unpacker.decompress(raw, MAX_BODY)
     if unpacker.unconsumed_tail:
-        raise TooLargeError(f"a chat request may have at most {MAX_BODY // 2**20} MiB")
+        raise too_large()
     return text
 
 
-def _name(call: Call, header: str | None) -> None:
-    """`task:` model, then header, then metadata.task, which is ours and is taken out of the body."""
+def name_task(call: Call, header: str | None) -> None:
+    """Which task the call names: `task:` model, then header, then metadata.task, which is ours and is taken out of the
+    body."""
     metadata = call.body.get("metadata")
     if isinstance(metadata, Mapping) and isinstance(metadata.get("task"), str):
         call.named = metadata["task"]

@@ -4,8 +4,9 @@ import logging
 
 from aiohttp import web
 
+from proxy import headers
 from proxy.access import CALLER
-from proxy.call import Call, now, read_call
+from proxy.call import Call, name_task, now, read_call
 from proxy.decide import Decision
 from proxy.errors import ProxyError
 from proxy.exchange import Exchange
@@ -18,8 +19,8 @@ log = logging.getLogger("cuecard.chat")
 
 async def chat(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
-    call = await read_call(request, now(), request[CALLER])
-    decision, attempts = await _decided(gateway, call)
+    call = await read_call(request, now(), request[CALLER], gateway.timeouts.client)
+    decision, attempts = await _decided(gateway, call, request.headers.get(headers.TASK))
     relay = Relay(gateway, request, call, decision)
     for attempt in attempts[:-1]:
         if (response := await relay.try_compiled(Exchange(attempt))) is not None:
@@ -27,8 +28,9 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return await relay.relay(Exchange(attempts[-1]))
 
 
-async def _decided(gateway: Gateway, call: Call) -> tuple[Decision, list[Attempt]]:
+async def _decided(gateway: Gateway, call: Call, named: str | None) -> tuple[Decision, list[Attempt]]:
     try:
+        name_task(call, named)
         decision = gateway.decide(call)
         if call.virtual:
             decision = await gateway.first_card(call, decision)

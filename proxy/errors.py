@@ -5,6 +5,7 @@ ProxyError                     status, type, code, message, param
     NotAllowedError        401 invalid_api_key
     ForbiddenError         403 a foreign Host or Origin, or no admin token
     NotFoundError          404 model_not_found, task_not_found, unknown_url
+    ClientTooSlowError     408 request_timeout
     TooLargeError          413
     UpstreamFailedError    502 upstream_unreachable, upstream_broke_off
     UpstreamTimeoutError   504
@@ -60,6 +61,12 @@ class NotFoundError(ProxyError):
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
+
+
+class ClientTooSlowError(ProxyError):
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
 
 
 class TooLargeError(ProxyError):

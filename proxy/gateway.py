@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
 from compiler.endpoint import Endpoints
 from compiler.families import Family
 from compiler.registry import Snapshot
+from proxy.breaker import Breakers
 from proxy.call import Call
 from proxy.deadlines import Deadlines
 from proxy.decide import Decision, decide
 from proxy.meter import Meter
 from proxy.plan import Planner
+from proxy.settings import Timeouts
 from proxy.upstream import Upstream
 from proxy.watch import Watch
 
@@ -45,9 +47,10 @@ class Gateway:
     planner: Planner
     meter: Meter
     deadlines: Deadlines
+    breakers: Breakers
     watch: Watch
     want_compile: Callable[[str], None]
-    first_call_wait: float  # seconds
+    timeouts: Timeouts
     background: set[asyncio.Task[None]] = field(default_factory=set)
     tunnels: set[asyncio.Task[object]] = field(default_factory=set)
 
@@ -77,6 +80,9 @@ class Gateway:
         decision = decide(call, self.snapshots.current, self.families)
         if decision.task and decision.wants_compile:
             self.want_compile(decision.task)
+        card = decision.card
+        if card and not self.planner.stands_alone(call, decision) and not self.breakers.allow(card.model):
+            return replace(decision, card=None, reason="breaker_open")
         return decision
 
     async def first_card(self, call: Call, decision: Decision) -> Decision:
@@ -85,7 +91,7 @@ class Gateway:
         if not (call.virtual and decision.view and not decision.view.task.incumbent):
             return decision
         try:
-            async with asyncio.timeout(self.first_call_wait):
+            async with asyncio.timeout(self.timeouts.first_call_wait):
                 while _may_wait(decision):
                     await self.snapshots.next()
                     decision = decide(call, self.snapshots.current, self.families)

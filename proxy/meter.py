@@ -116,6 +116,15 @@ class Meter:
             )
         )
 
+    def quote(self, call: Call, decision: Decision, exchange: Exchange) -> tuple[float | None, float | None]:
+        """(cost, baseline) in USD of an answer whose body is here, for the client; None where it isn't known."""
+        try:
+            exchange.read()
+            return self.price(call, decision, exchange, exchange.usage) if exchange.usage else (None, None)
+        except Exception:  # boundary: a bug in pricing must not take an answer from a client
+            log.exception("request %s can't be priced", call.id)
+            return None, None
+
     def price(
         self, call: Call, decision: Decision, exchange: Exchange, usage: Usage
     ) -> tuple[float | None, float | None]:

@@ -4,6 +4,7 @@ Values live in memory-mapped files shared by all processes, so that any worker's
 them, and a killed process loses none of its counts: its successor in the same `slot` counts on in the same file.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,10 +18,14 @@ from compiler.pricing import TOKEN_TYPES
 from compiler.registry import STAGES, TaskView
 from proxy.entry import Entry
 
+log = logging.getLogger("cuecard.metrics")
+
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1)
+FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemin", "gauge_mostrecent")  # one for each mode below
+FILE_BYTES = 2**20  # some 5,000 series: more than 100 tasks and 200 models are seen to make; beyond, it grows
 MAX_TASKS = 100
 MAX_MODELS = 200
 
@@ -81,6 +86,8 @@ class Metrics:
         self.traffic = gauge("task_traffic_ratio", "Share that the card may serve", "mostrecent", "task")
         self.upstream_errors = counter("upstream_errors_total", "Upstream answers of 400 and more", "upstream", "code")
         self.inflight = gauge("inflight_requests", "Requests being answered", "livesum")
+        self.store_up = gauge("store_up", "1 while every worker can use the store", "livemin")
+        self.store_up.set(1)  # a process that knows nothing of it has nothing to complain of
         self.dropped = counter("observations_dropped_total", "Records that could not be kept", "reason")
         self._tasks = Names(MAX_TASKS)
         self._models = Names(MAX_MODELS)
@@ -196,5 +203,23 @@ def use_folder(folder: Path) -> None:
 
 def use_slot(slot: str) -> None:
     """Count in the files of `slot`, which one live process at a time may have. (By default a file belongs to a process
-    id, which is asked for at every count, a system call each, and a dead process' files would pile up.)"""
-    values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    id, which is asked for at every count, a system call each, and a dead process' files would pile up.)
+
+    Their room is allocated here: in a file with holes, a count on a full disk kills the process (SIGBUS).
+    """
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    try:
+        for kind in FILES:
+            _allocate(folder / f"{kind}_{slot}.db", FILE_BYTES)
+        values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        log.error("no metrics are kept, there is no room for them in %s: %s", folder, error)
+        values.ValueClass = values.MutexValue
+
+
+def _allocate(file: Path, size: int) -> None:
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, size)
+    finally:
+        os.close(handle)

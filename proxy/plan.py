@@ -47,11 +47,18 @@ class Planner:
     def attempts(self, call: Call, decision: Decision) -> list[Attempt]:
         """One attempt for an original; for a card the compiled one, then what answers if that fails."""
         if decision.card is None or decision.view is None:
-            return [self._original(call, decision.view)]
+            return [self._original(call, decision.view, failed=decision.reason == "breaker_open")]
         compiled = self._compiled(call, decision.card, decision.view)
         if not self._may_call(compiled):
             return [self._original(call, decision.view)]
         return [compiled, self._original(call, decision.view, failed=True)._replace(route="fallback")]
+
+    def stands_alone(self, call: Call, decision: Decision) -> bool:
+        """Whether no other model could answer if the card's fails."""
+        view, card = decision.view, decision.card
+        if view is None or card is None:
+            return False
+        return card.model == ((view.task.incumbent or self._production[-1]) if call.virtual else call.model)
 
     def _may_call(self, attempt: Attempt) -> bool:
         return attempt.endpoint.ours or attempt.client_key

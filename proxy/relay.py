@@ -1,18 +1,17 @@
 """Bring an upstream's answer to the client: as it comes, or checked first."""
 
 import asyncio
-import math
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import aiohttp
-import orjson
 from aiohttp import StreamReader, web
 
-from compiler.score import breach
 from compiler.task import Contract
 from proxy import headers, sse
 from proxy.call import Call, now
+from proxy.check import Breach, check, hold
 from proxy.decide import Decision
 from proxy.errors import translate
 from proxy.exchange import Exchange
@@ -21,15 +20,13 @@ from proxy.meter import Ended
 from proxy.tunnel import tunnel, upgrade_headers
 from proxy.upstream import Answer
 
-HELD_CHARS = 1_024  # of a streamed answer that is not a label: about 256 tokens
-NEVER_SILENT = math.inf
+log = logging.getLogger("cuecard.relay")
+
 USAGE_SECONDS = 1.0  # that a rejected stream has to say what it cost
 UPSTREAM_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
+NOT_ITS_FAULT = frozenset((400, 413, 422))  # statuses that are about the request, not about the model
+ITS_FAULT = frozenset(("timeout", "deadline", "unreachable", "malformed", "stream_error", "broke_off"))
 Filter = Callable[[bytes], bytes]
-
-
-class Breach(Exception):
-    """The compiled attempt may not be served; the message is the metric's `reason`."""
 
 
 class Relay:
@@ -44,6 +41,7 @@ class Relay:
         self._overhead = 0.0
         self._first_byte: float | None = None
         self._tried: tuple[str, ...] = ()
+        self._begun = False  # the client has been sent something
 
     async def try_compiled(self, exchange: Exchange) -> web.StreamResponse | None:
         """The compiled answer if it comes in time and keeps its contract; None, with nothing sent, if it doesn't."""
@@ -62,8 +60,14 @@ class Relay:
                 exchange.failed = "client_gone"
                 raise
             exchange.failed = "timeout"
+        except Exception:  # boundary: a bug in checking an answer is no reason not to answer
+            exchange.failed = "internal_error"
+            if self._begun:
+                raise
+            log.exception("request %s: the current model answers", self._call.id)
         finally:
             self._gateway.watch.end(exchange)
+            self._note(exchange)
             if not exchange.heard_out:
                 self._meter(exchange, answered)
         self._waited += exchange.seconds
@@ -139,10 +143,10 @@ class Relay:
                         raise Breach(f"http_{exchange.status // 100}xx")
                     if not exchange.streamed:
                         body = await _read(exchange, answer)
-                        _check(body, contract)
+                        check(body, contract)
                         timer.reschedule(None)
                         return await self._answer(exchange, answer, body)
-                    held = await _hold(exchange, answer, contract)
+                    held = await hold(exchange, answer, contract)
                     timer.reschedule(None)
                     return await self._stream(exchange, answer, held)
                 except Breach as reason:
@@ -170,18 +174,22 @@ class Relay:
             self._meter(exchange, answered=False)
 
     async def _answer(self, exchange: Exchange, answer: Answer, body: bytes) -> web.StreamResponse:
-        exchange.read()
+        cost, baseline = self._gateway.meter.quote(self._call, self._decision, exchange)
         shown = self._headers(exchange, answer)
-        if exchange.usage:
-            cost, baseline = self._gateway.meter.price(self._call, self._decision, exchange, exchange.usage)
-            if cost is not None:
-                shown[headers.COST] = f"{cost:.9f}"
-            if baseline is not None:
-                shown[headers.BASELINE] = f"{baseline:.9f}"
+        if cost is not None:
+            shown[headers.COST] = f"{cost:.9f}"
+        if baseline is not None:
+            shown[headers.BASELINE] = f"{baseline:.9f}"
         response = web.Response(status=answer.status, reason=answer.reason, headers=shown, body=body)
-        exchange.heard = NEVER_SILENT
-        await response.prepare(self._request)
-        await response.write_eof()
+        exchange.heard = now()
+        self._begun = True
+        try:
+            await response.prepare(self._request)
+            await response.write_eof()
+        except asyncio.CancelledError:
+            if not _was_silent(exchange):
+                raise
+            self._break_off(exchange, "client_stalled")
         return response
 
     async def _stream(self, exchange: Exchange, answer: Answer, held: bytes = b"") -> web.StreamResponse:
@@ -192,13 +200,14 @@ class Relay:
         hide_usage = exchange.attempt.hide_usage and exchange.streamed and not exchange.encoding
         shorten: Filter | None = sse.WithoutUsage() if hide_usage else None
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=shown)
+        self._begun = True
         await response.prepare(self._request)
         try:
             if held:
                 await self._write(exchange, response, held, shorten)
             async for chunk in answer.content.iter_any():
                 exchange.keep(chunk)
-                exchange.heard = NEVER_SILENT  # while it is the client that we wait for
+                exchange.heard = now()
                 await self._write(exchange, response, chunk, shorten)
                 exchange.heard = now()
             if shorten:
@@ -209,7 +218,8 @@ class Relay:
         except asyncio.CancelledError:
             if not _was_silent(exchange):
                 raise
-            self._break_off(exchange, "timeout")
+            stalled = self._request.protocol.writing_paused  # a client that takes nothing keeps an upstream waiting
+            self._break_off(exchange, "client_stalled" if stalled else "timeout")
         return response
 
     def _break_off(self, exchange: Exchange, why: str) -> None:
@@ -260,6 +270,20 @@ class Relay:
         if answered and exchange.attempt.incumbent and decision.task and exchange.status == 200:
             gateway.deadlines.record(decision.task, exchange.seconds)
 
+    def _note(self, exchange: Exchange) -> None:
+        """For the candidate's circuit breaker; an answer that only breaks the contract is an answer."""
+        card, failed = self._decision.card, exchange.failed
+        if card is None or failed in ("client_gone", "internal_error") or exchange.status in NOT_ITS_FAULT:
+            return
+        unanswered = exchange.status != 200 or failed in (
+            "timeout",
+            "deadline",
+            "malformed",
+            "stream_error",
+            "broke_off",
+        )
+        self._gateway.breakers.note(card.model, failed=unanswered)
+
 
 def _was_silent(exchange: Exchange) -> bool:
     """Whether the watch cancelled us, and not the client that left; the cancellation is then dealt with."""
@@ -284,71 +308,3 @@ async def _read(exchange: Exchange, answer: Answer) -> bytes:
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     exchange.keep(body)
     return body
-
-
-def _check(body: bytes, contract: Contract) -> None:
-    try:
-        choice = orjson.loads(body)["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        raise Breach("malformed") from None
-    _check_text(text, message, choice.get("finish_reason"), contract)
-
-
-def _check_text(text: object, message: object, finish: object, contract: Contract) -> None:
-    if isinstance(message, dict) and (message.get("refusal") or message.get("tool_calls")):
-        raise Breach("refusal" if message.get("refusal") else "tool_calls")
-    if not isinstance(text, str):
-        raise Breach("malformed")
-    if problem := breach(text, finish if isinstance(finish, str) else None, contract):
-        raise Breach(problem)
-
-
-async def _hold(exchange: Exchange, answer: Answer, contract: Contract) -> bytes:
-    """The stream up to where the answer may be shown: a label whole, JSON up to HELD_CHARS, text at once."""
-    seen = _Seen(contract)
-    events = sse.Events()
-    held: list[bytes] = []
-    with exchange:
-        async for chunk in answer.content.iter_any():
-            exchange.keep(chunk)
-            held.append(chunk)
-            if any(seen.settled(event) for event in events.feed(chunk)):
-                return b"".join(held)
-        if seen.settled(events.rest()):
-            return b"".join(held)
-        raise Breach("broke_off")
-
-
-class _Seen:
-    """What was seen of a streamed answer, event by event."""
-
-    def __init__(self, contract: Contract) -> None:
-        self._contract = contract
-        self._text = ""
-
-    def settled(self, event: bytes) -> bool:
-        """Whether the answer may be shown from here on. Raises Breach where it may not be shown at all."""
-        value = sse.parsed(event)
-        if value is None:
-            return False
-        if value.get("error"):
-            raise Breach("stream_error")
-        choice = sse.choice_of(value)
-        delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            if value.get("choices"):
-                raise Breach("malformed")
-            return False
-        text = delta.get("content") or ""
-        if not isinstance(text, str):
-            raise Breach("malformed")
-        self._text += text
-        finish = choice.get("finish_reason")
-        if finish or delta.get("refusal") or delta.get("tool_calls"):
-            _check_text(self._text, delta, finish, self._contract)
-            return True
-        kind = self._contract.kind
-        long_enough = kind == "text" or (kind == "json" and len(self._text) > HELD_CHARS)
-        return long_enough and bool(self._text.strip())

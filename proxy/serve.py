@@ -1,28 +1,35 @@
 """The supervisor: one port, N workers, one learner. It serves nothing itself; it starts, replaces and stops."""
 
 import asyncio
-import json
 import logging
 import signal
 import socket
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from compiler.errors import StoreError
 from compiler.registry import Registry
 from compiler.store import Store
 from proxy import metrics
 from proxy.configfile import ConfigError
 from proxy.declare import configured_tasks
+from proxy.process import READY, Boot
 from proxy.settings import Settings
 from proxy.worker import address_of, listening
 
 log = logging.getLogger("cuecard.serve")
 
 RESTART_SECONDS = 0.5
+LONGEST_RESTART = 15.0  # between replacements of a process that ends again and again right after its start
+LIVED_SECONDS = 10.0
+REGISTER_SECONDS = 2.0
 STOP_SECONDS = 35.0
+MODULES = {"worker": "proxy.worker", "learner": "proxy.learning"}
 
 
 def refuse_open_wallet(settings: Settings) -> None:
@@ -40,6 +47,15 @@ def register_tasks(settings: Settings) -> None:
     declared = configured_tasks(settings)
     with Store(settings.store.folder) as store:
         Registry(store).declare(declared, "config")
+
+
+async def _register_when_possible(settings: Settings) -> None:
+    """The store couldn't be used at the start: until it can, requests go on as they came."""
+    while True:
+        await asyncio.sleep(REGISTER_SECONDS)
+        with suppress(StoreError):
+            await asyncio.to_thread(register_tasks, settings)
+            return
 
 
 class Supervisor:
@@ -77,7 +93,9 @@ class Supervisor:
         self._reserved.close()
 
     async def _keep_alive(self, role: str, slot: str, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        loop, pause = asyncio.get_running_loop(), RESTART_SECONDS
         while not stop.is_set():
+            began = loop.time()
             process = await self._start(role, slot)
             watching = asyncio.create_task(_watch(process, ready))
             ended = asyncio.create_task(process.wait())
@@ -90,28 +108,35 @@ class Supervisor:
             metrics.forget_slot(slot)
             if not stop.is_set():
                 log.error("%s %s ended with code %s and is replaced", role, process.pid, process.returncode)
-                await asyncio.sleep(RESTART_SECONDS)
+                lived = loop.time() - began > LIVED_SECONDS
+                pause = RESTART_SECONDS if lived else min(2 * pause, LONGEST_RESTART)
+                await _either(asyncio.sleep(pause), stop.wait())
 
     async def _start(self, role: str, slot: str) -> Process:
-        boot = {
-            "settings": self._settings.model_dump(mode="json"),
-            "count_socket": str(self._folder / "count.sock"),
-            "port": self.port,
-            "slot": slot,
-        }
+        boot = Boot(
+            self._settings.model_dump(mode="json"), str(self._folder / "count.sock"), self.port, slot,
+        )  # fmt: skip
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy.worker", role, stdin=PIPE, stdout=PIPE,
+            sys.executable, "-m", MODULES[role], stdin=PIPE, stdout=PIPE,
         )  # fmt: skip
         if process.stdin:
-            process.stdin.write(json.dumps(boot).encode() + b"\n")
+            process.stdin.write(boot.line())
             await process.stdin.drain()
         return process
 
 
 async def _watch(process: Process, ready: asyncio.Event) -> None:
     while process.stdout and (line := await process.stdout.readline()):
-        if line == b"ready\n":
+        if line.decode().strip() == READY:
             ready.set()
+
+
+async def _either(*waits: Coroutine[Any, Any, object]) -> None:
+    """Until the first is over."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 async def _stop(process: Process) -> None:
@@ -137,13 +162,22 @@ def _reserve(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
-    """Blocks until stopped. Raises ConfigError, ExampleError and StoreError before anything is started."""
+    """Blocks until stopped. Raises ConfigError and ExampleError before anything is started. A store that can't be used
+    keeps nobody from starting: no request needs it."""
     refuse_open_wallet(settings)
-    register_tasks(settings)
+    later: Coroutine[Any, Any, None] | None = None
+    try:
+        register_tasks(settings)
+    except StoreError as error:
+        log.error("%s; all requests go on as they came until it can, and task: models are not served", error)
+        later = _register_when_possible(settings)
     with tempfile.TemporaryDirectory(prefix="cuecard-") as folder:
         metrics.use_folder(Path(folder))  # inherited by every process of this run
 
         async def run() -> None:
+            registering = asyncio.create_task(later) if later else None
             await Supervisor(settings, Path(folder)).run(on_ready)
+            if registering:
+                registering.cancel()
 
         asyncio.run(run())

@@ -8,8 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from compiler.endpoint import Endpoint, Endpoints
 from compiler.families import Family
-from compiler.llm import Models
-from compiler.search import Options
+from compiler.models import Models, Options
 from compiler.task import NAME, Mode, Trust
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -151,6 +150,7 @@ class Timeouts(Section):
     upstream: Seconds = 600.0
     candidate: Seconds = 2.0
     first_call_wait: Seconds = 60.0
+    client: Seconds = 60.0
 
 
 class Log(Section):

@@ -21,6 +21,7 @@ log = logging.getLogger("cuecard.sync")
 
 EVERY_SECONDS = 0.1
 LOOK_SECONDS = 0.25  # between looks for a new snapshot
+NEVER, OF_ANOTHER = -1, -2  # generations of the snapshot at hand: there is none; it is of a store that was left
 FLUSH_SECONDS = 0.5  # a flush takes 4 ms; the journal has what waits for it
 
 
@@ -37,14 +38,15 @@ class Sync(threading.Thread):
         self._adopt = adopt
         self._metrics = metrics
         self._log = request_log
-        self._entries: deque[tuple[Entry, int]] = deque()  # and the journal's offset behind each
+        self._entries: deque[tuple[Entry, Journal | None, int]] = deque()  # with the offset behind it in that journal
         self._wanted: deque[str] = deque()
         self._tally = Tally()
-        self._generation = -1
+        self._generation = NEVER
         self._stopping = threading.Event()
         self._showing = threading.Lock()
         self._store: Store | None = None
         self._journal: Journal | None = None
+        self._left: list[Journal] = []  # of stores that were deleted: a request may be writing to one just now
         self._offset = 0
         self._flushed = self._looked = 0.0
         self._failing = False
@@ -53,7 +55,7 @@ class Sync(threading.Thread):
     def keep(self, entry: Entry) -> None:
         """On the request path: into the journal, a copy in memory, and left for the thread to add up."""
         journal = self._journal
-        self._entries.append((entry, journal.append([*entry]) if journal else 0))
+        self._entries.append((entry, journal, journal.append([*entry]) if journal else 0))
 
     def want_compile(self, task: str) -> None:
         self._wanted.append(task)
@@ -78,8 +80,11 @@ class Sync(threading.Thread):
                 if not self._failing:
                     log.error("the store can't be used, requests go on without it: %s", error)
                 self._failing = True
+            self._metrics.store_up.set(not self._failing)
             if last:
                 break
+        for journal in self._left:
+            journal.close(delete=False)
         if self._journal:
             self._journal.close(delete=not self._tally.rows)
         if self._store:
@@ -90,8 +95,10 @@ class Sync(threading.Thread):
         with self._showing:
             batch: list[Entry] = []
             while self._entries:
-                entry, self._offset = self._entries.popleft()
+                entry, journal, offset = self._entries.popleft()
                 batch.append(entry)
+                if journal is self._journal:
+                    self._offset = offset
             tally = tallied(batch)
             self._tally.merge(tally)
             if self._journal:
@@ -110,16 +117,32 @@ class Sync(threading.Thread):
         if now() - self._looked < LOOK_SECONDS and not self._wanted:
             return
         self._looked = now()
+        if self._store.replaced():
+            self._leave(self._store)
+            return
         registry = Registry(self._store)
         if self._wanted:
             registry.want(set(self._wanted))
             self._wanted.clear()
-        if registry.generation() != self._generation:
+        generation = registry.generation()
+        empty = not generation and self._generation == OF_ANOTHER  # the learner has yet to declare the tasks in it
+        if generation != self._generation and not empty:
             snapshot = registry.snapshot()
             self._generation = snapshot.generation
             self._adopt(snapshot)
         if self._journal is None:
             self._open_journal(self._store)
+
+    def _leave(self, store: Store) -> None:
+        """For the one that took its place; what is kept from now on goes there, and what is tallied too."""
+        log.error("the store in %s was deleted or replaced; requests go on by what was known", store.folder)
+        store.close()
+        with self._showing:
+            self._store = None
+            if self._journal:
+                self._left.append(self._journal)
+            self._journal, self._offset = None, 0
+            self._generation = OF_ANOTHER
 
     def _flush(self, store: Store) -> None:
         """One transaction; where it fails, the tally waits for the next."""

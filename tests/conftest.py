@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from compiler.endpoint import Endpoint, Endpoints
-from compiler.llm import Models
+from compiler.models import Models
 from compiler.store import Store
 from tests.fake_upstream import FakeUpstream
 

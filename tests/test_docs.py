@@ -62,7 +62,9 @@ def setting_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterato
 
 
 def commands() -> Iterator[tuple[str, click.Parameter | None]]:
-    for name, command in main.commands.items():
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
         yield name, None
         for parameter in command.params:
             yield name, parameter

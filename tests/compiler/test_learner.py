@@ -13,13 +13,14 @@ import pytest
 import tenacity
 
 import compiler.learner
+from compiler.election import elected, is_elected
 from compiler.endpoint import Endpoint, Endpoints
 from compiler.errors import StoreError
 from compiler.example import Example
-from compiler.learner import FIRST_RETRY, Learner, elected, is_elected
-from compiler.llm import Llm, Models
+from compiler.learner import FIRST_RETRY, Learner
+from compiler.llm import Llm
+from compiler.models import Models, Options
 from compiler.registry import Registry
-from compiler.search import Options
 from compiler.store import Store
 from compiler.task import Task
 from tests.fake_upstream import FakeUpstream, Fault
@@ -333,7 +334,7 @@ async def test_one_process_learns_on_a_store_and_the_next_takes_over(tmp_path):
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from compiler.learner import elected
+from compiler.election import elected
 
 async def main():
     async with elected(Path(sys.argv[1])):

@@ -11,7 +11,8 @@ from compiler.endpoint import Endpoint, Endpoints
 from compiler.errors import BudgetExceeded, ModelBusy, ModelFailed
 from compiler.families import Family
 from compiler.ledger import Charge, Ledger
-from compiler.llm import Llm, Models, Purpose
+from compiler.llm import Llm, Purpose
+from compiler.models import Models
 from compiler.store import Store
 from tests.conftest import PRICES, fake_models
 from tests.fake_upstream import FakeUpstream, Fault

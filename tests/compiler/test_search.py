@@ -13,8 +13,9 @@ import tenacity
 
 from compiler.errors import BudgetExceeded, CompileFailed
 from compiler.example import Example
-from compiler.llm import Llm, Models, Purpose
-from compiler.search import CANDIDATES, Options, compile
+from compiler.llm import Llm, Purpose
+from compiler.models import Models, Options
+from compiler.search import CANDIDATES, compile
 from compiler.store import Store
 from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter

@@ -79,7 +79,7 @@ async def test_a_server_killed_during_a_compile_repays_at_most_the_call_in_fligh
 async def test_a_killed_worker_is_replaced(start: Start, fake: FakeUpstream) -> None:
     server = await start()
     children = await asyncio.create_subprocess_exec(
-        "pgrep", "-P", str(server.process.pid), "-f", "proxy.worker worker", stdout=asyncio.subprocess.PIPE
+        "pgrep", "-P", str(server.process.pid), "-f", "proxy.worker", stdout=asyncio.subprocess.PIPE
     )
     found, _ = await children.communicate()
     os.kill(int(found.split()[0]), signal.SIGKILL)

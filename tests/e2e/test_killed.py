@@ -32,8 +32,11 @@ CONCURRENCY = 4
 EXAMPLES = 20
 
 
+ROLES = "(worker|learning)"
+
+
 def children(server: Server, role: str = "") -> set[int]:
-    command = ["pgrep", "-P", str(server.process.pid), "-f", f"proxy.worker {role}"]
+    command = ["pgrep", "-P", str(server.process.pid), "-f", f"proxy.{role or ROLES}"]
     return {int(pid) for pid in subprocess.run(command, capture_output=True, text=True).stdout.split()}
 
 

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 
 import proxy.call
+from proxy import headers
 from proxy.access import Caller
-from proxy.call import Call, read_call
+from proxy.call import Call, name_task, read_call
 from proxy.errors import BadRequestError, ProxyError, TooLargeError
 
 Send = Callable[..., Awaitable[Call]]
@@ -24,7 +25,9 @@ async def send() -> AsyncIterator[Send]:
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            read.append(await read_call(request, 1.0, Caller("shop")))
+            call = await read_call(request, 1.0, Caller("shop"), patience=10)
+            name_task(call, request.headers.get(headers.TASK))
+            read.append(call)
         except ProxyError as error:
             read.append(error)
         return web.Response()
@@ -37,10 +40,10 @@ async def send() -> AsyncIterator[Send]:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/chat/completions?a=%2F"
     async with aiohttp.ClientSession() as session:
 
-        async def send(body: Any, headers: dict[str, str] | None = None) -> Call:
+        async def send(body: Any, extra: dict[str, str] | None = None) -> Call:
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             with contextlib.suppress(aiohttp.ClientError):  # the server may hang up on a body that is too large
-                async with session.post(url, data=raw, headers=headers):
+                async with session.post(url, data=raw, headers=extra):
                     pass
             found = read.pop()
             if isinstance(found, ProxyError):

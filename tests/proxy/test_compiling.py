@@ -9,7 +9,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from compiler.learner import Learner, elected
+from compiler.election import elected
+from compiler.learner import Learner
 from compiler.llm import Llm
 from compiler.registry import Registry
 from compiler.store import Store

@@ -7,6 +7,7 @@ from compiler.errors import StoreError
 from proxy import errors
 from proxy.errors import (
     BadRequestError,
+    ClientTooSlowError,
     ForbiddenError,
     NotAllowedError,
     NotFoundError,
@@ -24,6 +25,7 @@ KINDS = [
     (NotAllowedError, 401, "invalid_request_error", "invalid_api_key"),
     (ForbiddenError, 403, "invalid_request_error", "forbidden"),
     (NotFoundError, 404, "invalid_request_error", "model_not_found"),
+    (ClientTooSlowError, 408, "invalid_request_error", "request_timeout"),
     (TooLargeError, 413, "invalid_request_error", "request_too_large"),
     (UpstreamFailedError, 502, "server_error", "upstream_unreachable"),
     (UpstreamTimeoutError, 504, "server_error", "upstream_timeout"),

@@ -114,7 +114,7 @@ async def test_the_clients_own_key_goes_along_beside_a_key_of_ours(run, fake):
 
 
 async def test_a_chat_body_over_the_limit_is_too_large_in_openais_shape(run, fake, monkeypatch):
-    monkeypatch.setattr("proxy.app.MAX_BODY", 2**19)
+    monkeypatch.setattr("proxy.call.MAX_BODY", 2**19)
     proxy = await run()
     async with await proxy.chat(
         {"model": "fake-mini", "messages": [{"role": "user", "content": "x" * 2**19}]}

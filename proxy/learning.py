@@ -1,0 +1,114 @@
+"""The process that learns, and counts tokens for this server's workers: `python -m proxy.learning`, started by the
+supervisor. While its store can't be used it waits, and goes on counting."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from compiler.election import elected
+from compiler.errors import CompilerError, StoreError
+from compiler.registry import Registry
+from compiler.store import Store
+from compiler.tokens import TokenCounter
+from proxy.background import open_learner
+from proxy.books import recover
+from proxy.count_server import serve_counts
+from proxy.declare import configured_tasks
+from proxy.metrics import Metrics
+from proxy.process import run
+from proxy.settings import Settings
+
+log = logging.getLogger("cuecard.learning")
+
+GAUGES_EVERY = 1.0  # seconds
+LOOK_EVERY = 0.5  # whether the store is still the one in its folder
+PURGE_EVERY = 3_600.0  # closed accounts, answers kept for a compile, hours past the ledger's keeping
+RECOVER_EVERY = 1.0  # what killed workers had noted
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # for a store that can't be used
+
+
+async def learn(settings: Settings, count_socket: Path, _port: int, stop: asyncio.Event) -> None:
+    """Counting is for this server's own workers; compiling is for whoever holds the store's lock."""
+    counting = await serve_counts(count_socket, TokenCounter())
+    learning = asyncio.create_task(_keep_learning(settings, Metrics()))
+    await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+    counting.close()
+    learning.cancel()
+    with suppress(asyncio.CancelledError):
+        await learning
+
+
+async def _keep_learning(settings: Settings, metrics: Metrics) -> None:
+    """Once more whenever the store was replaced, or could not be used."""
+    wait, told = FIRST_WAIT, ""
+    while True:
+        began = asyncio.get_running_loop().time()
+        try:
+            await _learn(settings, metrics)
+        except* (CompilerError, OSError) as group:
+            problem = str(group.exceptions[0])
+            if problem != told:
+                log.error("nothing is learned until this is mended: %s", problem)
+            told = problem
+        lasted = asyncio.get_running_loop().time() - began
+        wait = FIRST_WAIT if lasted > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
+        await asyncio.sleep(wait)
+
+
+async def _learn(settings: Settings, metrics: Metrics) -> None:
+    """Until the store in the folder is another one. Raises CompilerError and OSError, also in groups."""
+    with Store(settings.store.folder) as store:
+        async with elected(settings.store.folder):
+            registry = Registry(store)
+            if not registry.generation():  # an empty store in the place of one that was deleted
+                registry.declare(configured_tasks(settings), "config")
+
+            def outcome(task: str, result: str, seconds: float) -> None:
+                metrics.compiles.labels(metrics.task(task), result).inc()
+                metrics.compile_duration.observe(seconds)
+
+            async with (
+                open_learner(settings, store, observe=metrics.charge, on_outcome=outcome) as learner,
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(_end_when_replaced(store))
+                group.create_task(learner.run())
+                group.create_task(_show_stages(registry, metrics))
+                group.create_task(_every(PURGE_EVERY, store.purge_expired, logging.WARNING))
+                group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))
+
+
+async def _end_when_replaced(store: Store) -> None:
+    while True:
+        if store.replaced():
+            raise StoreError(f"the store in {store.folder} was deleted or replaced; a new one is begun")
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _show_stages(registry: Registry, metrics: Metrics) -> None:
+    shown = -1
+    while True:
+        try:
+            if (generation := registry.generation()) != shown:
+                metrics.tasks(dict(registry.snapshot().tasks))
+                shown = generation
+        except StoreError as error:
+            log.debug("stages are not shown: %s", error)
+        await asyncio.sleep(GAUGES_EVERY)
+
+
+async def _every(seconds: float, work: Callable[[], object], level: int) -> None:
+    """`work` in a thread, again and again; a store that can't be used is logged at `level`."""
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except StoreError as error:
+            log.log(level, "tried again in %.0f s: %s", seconds, error)
+        await asyncio.sleep(seconds)
+
+
+if __name__ == "__main__":
+    run(learn)

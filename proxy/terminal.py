@@ -1,0 +1,43 @@
+"""What the commands share at a terminal: options, complaints, and how a task is shown."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from compiler.errors import CompilerError
+from compiler.registry import TaskView
+from proxy.admin import describe
+from proxy.configfile import ConfigError
+
+config_option = click.option("--config", type=click.Path(path_type=Path), help="Configuration file (cuecard.yaml).")
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+@contextmanager
+def complaints() -> Iterator[None]:
+    """What a person got wrong ends the command with one message and code 2, never with a traceback."""
+    try:
+        yield
+    except (ConfigError, CompilerError) as error:
+        click.echo(f"cuecard: {error}", err=True)
+        sys.exit(2)
+
+
+def show_task(view: TaskView, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(describe(view)))
+        return
+    click.echo(f"{view.task.name}: {view.state.stage}" + (f" ({view.state.reason})" if view.state.reason else ""))
+    if card := view.compiled:
+        click.echo(
+            f"card {card.label} for {card.model}, {card.winner}, compiled {card.created}, ${card.compile_usd:.4f}"
+        )
+        for score in card.scores:
+            click.echo(f"  {score.name:32} {score.right}/{score.of} held-out examples right")
+        for note in card.notes:
+            click.echo(f"  {note}")
+        click.echo("\n" + "\n".join(f"[{m['role']}]\n{m['content']}\n" for m in card.program.opening()))
