@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from compiler.pricing import PriceBook
+from compiler.registry import Snapshot
 from compiler.store import Store
 from proxy import admin, metrics
 from proxy.access import Access
@@ -111,11 +112,14 @@ def _gateway(
         loop = asyncio.get_running_loop()
         snapshots = Snapshots()
 
-        def adopt(snapshot: object) -> None:
-            loop.call_soon_threadsafe(_adopt, app, snapshots, snapshot)
+        def adopt(snapshot: Snapshot) -> None:
+            loop.call_soon_threadsafe(snapshots.adopt, snapshot)
+
+        def ready() -> None:
+            loop.call_soon_threadsafe(app[READY].set)
 
         request_log = RequestLog(enabled=settings.log.requests)
-        sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log)
+        sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log, ready)
         app[SHOW] = sync.show
         counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc)
         families, endpoints = settings.families(), settings.endpoints()
@@ -148,11 +152,6 @@ def _gateway(
     return lifetime
 
 
-def _adopt(app: web.Application, snapshots: Snapshots, snapshot: object) -> None:
-    snapshots.adopt(snapshot)  # type: ignore[arg-type]
-    app[READY].set()
-
-
 async def nowhere(request: web.Request) -> web.StreamResponse:
     hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
     raise NotFoundError(f"unknown URL or method: {request.method} {request.path}.{hint}", code="unknown_url")
@@ -174,8 +173,8 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Ready once the first snapshot is here: before, a declared task would go unrecognised. Without a store, too, after
-    some seconds: the other traffic needs none."""
+    """Ready once the store was looked at: before, a declared task would go unrecognised. Where it can't be used, ready
+    all the same: the other traffic needs none."""
     stopping = request.app[STOPPING].is_set()
     is_ready = request.app[READY].is_set() and not stopping
     status = "ok" if is_ready else "stopping" if stopping else "starting"

@@ -32,12 +32,16 @@ class Sync(threading.Thread):
         adopt: Callable[[Snapshot], None],
         metrics: Metrics,
         request_log: RequestLog,
+        first_look: Callable[[], None] = lambda: None,
     ) -> None:
+        """`adopt` is called, in the thread, with every new snapshot; `first_look` when the store was looked at once,
+        also where it can't be used."""
         super().__init__(name="store", daemon=True)
         self._open_store = open_store
         self._adopt = adopt
         self._metrics = metrics
         self._log = request_log
+        self._first_look = first_look
         self._entries: deque[tuple[Entry, Journal | None, int]] = deque()  # with the offset behind it in that journal
         self._wanted: deque[str] = deque()
         self._tally = Tally()
@@ -66,7 +70,7 @@ class Sync(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        pause = 0.0
+        pause, first = 0.0, True
         while True:
             last = self._stopping.wait(pause)
             pause = EVERY_SECONDS
@@ -81,6 +85,9 @@ class Sync(threading.Thread):
                     log.error("the store can't be used, requests go on without it: %s", error)
                 self._failing = True
             self._metrics.store_up.set(not self._failing)
+            if first:
+                self._first_look()
+                first = False
             if last:
                 break
         for journal in self._left:

@@ -23,7 +23,7 @@ async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio
     metrics = Metrics()
     runner = build_runner(settings, count_socket, metrics)
     await runner.setup()
-    with suppress(TimeoutError):  # without a store it serves too, all as original
+    with suppress(TimeoutError):  # a locked store is not waited for
         async with asyncio.timeout(SNAPSHOT_SECONDS):
             await runner.app[READY].wait()  # before, a declared task would be unknown
     runner.app[READY].set()

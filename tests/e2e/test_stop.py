@@ -29,7 +29,7 @@ class Load:
     said_close: int = 0
 
     async def client(self, number: int) -> None:
-        stream, asked = number % 2 == 0, 0
+        stream, asked, fresh = number % 2 == 0, 0, True
         async with aiohttp.ClientSession() as http:
             while True:
                 name, asked = f"{number}.{asked}", asked + 1
@@ -40,12 +40,15 @@ class Load:
                 except aiohttp.ClientConnectorError:
                     return
                 except aiohttp.ClientError as error:
+                    if fresh:  # in the kernel's queue when the listener closed: it never came in
+                        return
                     self.broken.append(f"{name}: {type(error).__name__}")
                     continue
                 assert answer.status == 200
                 assert raw.endswith(b"data: [DONE]\n\n") if stream else json.loads(raw)["choices"]
                 self.answered.add(name)
-                self.said_close += answer.headers.get("Connection") == "close"
+                fresh = answer.headers.get("Connection") == "close"
+                self.said_close += fresh
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -26,18 +26,6 @@ MOOD = {"description": "Tell the mood.", "incumbent": "fake-mini", "trust": "dec
 BROKEN, MENDED = "the store can't be used, requests go on without it", "the store can be used again"
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 20 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], capture_output=True).returncode:
-        assert not os.environ.get("CI"), "CI must be allowed to mount"
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
     _checkpoint(disk)  # what is written next needs room
