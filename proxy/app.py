@@ -33,8 +33,9 @@ from proxy.watch import Watch
 
 log = logging.getLogger("cuecard.app")
 
-DRAIN_SECONDS = 30.0  # for requests under way when we are told to stop
-COUNT_SECONDS = 10.0  # and for their tokens to be counted
+DRAIN_SECONDS = 28.0  # for requests under way when we are told to stop
+CANCEL_SECONDS = 1.0  # for those that are cancelled then
+COUNT_SECONDS = 3.0  # and for their tokens to be counted
 MAX_LINE = 32_768  # bytes of a request line
 MAX_FIELD = 65_536  # and of one header
 READY = web.AppKey("ready", asyncio.Event)
@@ -99,7 +100,7 @@ def build_runner(settings: Settings, count_socket: Path, process_metrics: metric
         handler_cancellation=True,  # a client that hangs up ends its upstream call
         auto_decompress=False,
         access_log=None,
-        shutdown_timeout=DRAIN_SECONDS,
+        shutdown_timeout=CANCEL_SECONDS,
         max_line_size=MAX_LINE,
         max_field_size=MAX_FIELD,
     )

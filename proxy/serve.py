@@ -28,7 +28,7 @@ RESTART_SECONDS = 0.5
 LONGEST_RESTART = 15.0  # between replacements of a process that ends again and again right after its start
 LIVED_SECONDS = 10.0
 REGISTER_SECONDS = 2.0
-STOP_SECONDS = 35.0
+STOP_SECONDS = {"worker": 35.0, "learner": 3.0}  # together less than the 40 s that compose.yaml gives us
 MODULES = {"worker": "proxy.worker", "learner": "proxy.learning"}
 
 
@@ -102,7 +102,7 @@ class Supervisor:
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                await _stop(process)
+                await _stop(process, STOP_SECONDS[role])
             stopped.cancel()
             await watching
             metrics.forget_slot(slot)
@@ -139,10 +139,10 @@ async def _either(*waits: Coroutine[Any, Any, object]) -> None:
         task.cancel()
 
 
-async def _stop(process: Process) -> None:
+async def _stop(process: Process, seconds: float) -> None:
     process.terminate()
     try:
-        async with asyncio.timeout(STOP_SECONDS):
+        async with asyncio.timeout(seconds):
             await process.wait()
     except TimeoutError:
         process.kill()

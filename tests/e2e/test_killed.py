@@ -113,6 +113,19 @@ async def test_a_worker_killed_in_the_middle_of_a_stream_breaks_that_stream_and_
     assert booked(server.store)["fake-mini", "serve"] == 6  # all but the one that was cut
 
 
+async def test_a_learner_that_hangs_holds_up_no_request_and_not_the_end(start: Start, fake: FakeUpstream) -> None:
+    fake.answers["fake-mini"] = "good"
+    server = await start()
+    (learner,) = children(server, "learning")
+    os.kill(learner, signal.SIGSTOP)
+    await ask(server, "fake-mini", "nice")
+    async with await server.chat({**chat("fake-mini", "uncounted"), "stream": True}) as answer:
+        assert (await answer.read()).endswith(b"[DONE]\n\n")
+    await asyncio.wait_for(server.stop(), 12)  # 3 s for its counts, and 3 s for the learner
+    assert server.process.returncode == 0
+    assert booked(server.store)["fake-mini", "serve"] == 2
+
+
 @dataclass
 class Wreck:
     """What was seen before everything was killed, found in the store after it, and again at the end of a second run."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -22,6 +23,8 @@ SENTIMENT = {
     "trust": "declared",
     "output": {"kind": "label", "labels": ["good", "bad"]},
 }
+
+CALL = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
 
 
 def client(server: Server) -> AsyncOpenAI:
@@ -222,19 +225,34 @@ async def test_a_task_declared_over_admin_is_a_model_at_once(start: Start, fake:
     assert answer.choices[0].message.content
 
 
-async def test_off_leaves_every_worker_on_the_original_within_a_second(start: Start, fake: FakeUpstream) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    server = await start(tasks={"sentiment": {**SENTIMENT, "incumbent": "fake-mini"}})
-    body = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
-    fake.answers["fake-nano"] = "good"
-    await _until_compiled(server, body)
-    async with server.http.post(f"{server.url}/admin/off") as answer:
-        assert (await answer.json()) == {"off": True}
-    async with asyncio.timeout(1):
-        while True:
-            async with await server.chat(body) as answer:
-                if answer.headers["X-Cuecard-Route"] == "original":
-                    break
+async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
+    start: Start, fake: FakeUpstream
+) -> None:
+    fake.answers.update({"fake-strong": PROMPT, "fake-nano": "good"})
+    tasks = {"sentiment": {**SENTIMENT, "incumbent": "fake-mini"}}
+    server = await start(tasks=tasks, listen={"port": 0, "workers": 3})
+    await _until_compiled(server, CALL)
+
+    async def routes() -> set[str]:
+        """Over so many connections that every worker is among those that answer."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+            url = f"{server.url}/v1/chat/completions"
+            answers = await asyncio.gather(*(http.post(url, json=CALL) for _ in range(40)))
+            for answer in answers:
+                await answer.read()
+            return {answer.headers["X-Cuecard-Route"] for answer in answers}
+
+    async def switched(to: str, route: str) -> None:
+        async with server.http.post(f"{server.url}/admin/{to}") as answer:
+            assert (await answer.json()) == {"off": to == "off"}
+        await asyncio.sleep(1)  # what is promised
+        assert await routes() == {route}
+
+    await switched("off", "original")
+    await server.stop()
+    server = await start(tasks=tasks, listen={"port": 0, "workers": 3})
+    assert await routes() == {"original"}  # from the first request on
+    await switched("on", "compiled")
 
 
 async def test_other_paths_pass_through_with_their_query_and_body(start: Start, fake: FakeUpstream) -> None:
