@@ -10,12 +10,13 @@ class Deadlines:
     def __init__(self, until_known: float) -> None:
         self._until_known = until_known  # seconds
         self._seen: dict[str, deque[float]] = {}
+        self._of: dict[str, float] = {}
 
     def record(self, task: str, seconds: float) -> None:
-        self._seen.setdefault(task, deque(maxlen=REMEMBERED)).append(seconds)
+        seen = self._seen.setdefault(task, deque(maxlen=REMEMBERED))
+        seen.append(seconds)
+        if len(seen) >= ENOUGH:
+            self._of[task] = sorted(seen)[int(len(seen) * 0.95)]
 
     def of(self, task: str) -> float:
-        seen = self._seen.get(task, ())
-        if len(seen) < ENOUGH:
-            return self._until_known
-        return sorted(seen)[int(len(seen) * 0.95)]
+        return self._of.get(task, self._until_known)

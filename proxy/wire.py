@@ -6,6 +6,7 @@ Connections, TLS, DNS, keep-alive and the parser are aiohttp's. docs/decisions/0
 
 import asyncio
 from typing import Self
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -16,10 +17,12 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from proxy.call import now
 from proxy.headers import Headers
 
 MAX_LINE = MAX_FIELD = 65_536  # bytes of an answer's status line, and of one header
 MAX_HEADERS = 256
+CLOSED_SECONDS = 1.0  # within which a connection that was closed when we wrote to it says so
 
 
 class BadAnswerError(aiohttp.ClientError):
@@ -61,14 +64,32 @@ class Wire:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         self._read_buffer = read_buffer
         self._origins: dict[tuple[str, str], aiohttp.ClientRequest] = {}
+        self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def post(self, url: URL, headers: Headers, body: bytes) -> WireAnswer:
-        """The answer's head. Raises aiohttp.ClientError, OSError or TimeoutError; never tries twice."""
-        connection = await self._connector.connect(self._origin(url), [], self._timeout)
+        """The answer's head. Raises aiohttp.ClientError, OSError or TimeoutError.
+
+        Sent twice in one case only: a kept connection that the upstream closes just as we write to it. That is how
+        servers end idle connections, and an app that connects by itself would not have met it.
+        """
+        connection = await self._connect(url)
+        kept, began = connection.protocol in self._used, now()
+        try:
+            return await self._post(connection, url, headers, body)
+        except (aiohttp.ServerDisconnectedError, ConnectionError):
+            if not kept or now() - began > CLOSED_SECONDS:
+                raise
+        return await self._post(await self._connect(url), url, headers, body)
+
+    async def _connect(self, url: URL) -> Connection:
+        return await self._connector.connect(self._origin(url), [], self._timeout)
+
+    async def _post(self, connection: Connection, url: URL, headers: Headers, body: bytes) -> WireAnswer:
         try:
             protocol = connection.protocol
             if protocol is None or protocol.transport is None:
                 raise aiohttp.ServerDisconnectedError
+            self._used.add(protocol)
             protocol.set_response_params(
                 read_until_eof=True,
                 auto_decompress=False,

@@ -183,14 +183,34 @@ async def test_an_answer_without_content_has_no_body(raw, wire):
 
 
 @pytest.mark.parametrize("script", [[CLOSE], [b"HTTP/1.1 200 OK\r\nContent-", CLOSE]], ids=["none", "half a head"])
-@pytest.mark.parametrize("pooled", [False, True], ids=["new", "pooled"])
-async def test_a_connection_closed_before_the_answer_is_an_error_and_nothing_is_sent_twice(raw, wire, script, pooled):
-    raw.scripts = [[OK]] * pooled + [script, [OK]]
-    if pooled:
-        await _body(wire, raw)
+async def test_a_new_connection_closed_before_the_answer_is_an_error_and_nothing_is_sent_twice(raw, wire, script):
+    raw.scripts = [script, [OK]]
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await _body(wire, raw)
-    assert [number for number, _ in raw.received] == [0] * (1 + pooled)
+    assert [number for number, _ in raw.received] == [0]
+
+
+async def test_a_kept_connection_closed_as_we_write_is_replaced_by_a_new_one(raw, wire):
+    raw.scripts = [[OK], [CLOSE], [OK]]
+    await _body(wire, raw)
+    assert await _body(wire, raw) == b"ok"
+    assert [number for number, _ in raw.received] == [0, 0, 1]
+
+
+async def test_what_is_closed_before_the_answer_twice_is_an_error(raw, wire):
+    raw.scripts = [[OK], [CLOSE], [CLOSE], [OK]]
+    await _body(wire, raw)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await _body(wire, raw)
+    assert [number for number, _ in raw.received] == [0, 0, 1]
+
+
+async def test_a_kept_connection_closed_after_a_while_of_work_is_an_error(raw, wire, monkeypatch):
+    monkeypatch.setattr("proxy.wire.CLOSED_SECONDS", -1)
+    raw.scripts = [[OK], [CLOSE], [OK]]
+    await _body(wire, raw)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await _body(wire, raw)
 
 
 @pytest.mark.parametrize(
