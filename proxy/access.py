@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy import headers
 from proxy.errors import BadRequestError, ForbiddenError, NotAllowedError
-from proxy.settings import Settings
+from proxy.settings import Settings, is_loopback
 
 
 class Caller(NamedTuple):
@@ -22,7 +22,6 @@ class Caller(NamedTuple):
 
 ANYONE = Caller("default")
 CALLER = web.RequestKey("caller", Caller)
-LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 class Access:
@@ -37,9 +36,9 @@ class Access:
         request[CALLER] = _caller(request, self._settings, self._ours)
 
     def chat(self, request: web.Request) -> None:
+        self.api(request)
         if self._settings.listen.loopback:
             _require_json(request)
-        self.api(request)
 
     def admin(self, request: web.Request) -> None:
         if self._settings.listen.loopback:
@@ -95,9 +94,12 @@ def _require_admin(request: web.Request, settings: Settings) -> None:
 
 
 def _require_local(request: web.Request) -> None:
-    """On loopback, a page in the user's browser is the attacker: it has a foreign Origin, or a Host bound to us."""
-    origin = request.headers.get(headers.ORIGIN)
-    if not _is_local("//" + request.headers.get(headers.HOST, "")) or (origin and not _is_local(origin)):
+    """On loopback, a page in the user's browser is the attacker: it has a foreign Origin, or a Host bound to us. An
+    image, a link or a form's GET has no Origin: then the browser says itself that another site asks."""
+    given = request.headers
+    origin = given.get(headers.ORIGIN)
+    foreign = not _is_local(origin) if origin is not None else given.get(headers.FETCH_SITE) == "cross-site"
+    if foreign or not _is_local("//" + given.get(headers.HOST, "")):
         raise ForbiddenError("only pages and programs of this machine may call: foreign Host or Origin")
 
 
@@ -110,6 +112,6 @@ def _require_json(request: web.Request) -> None:
 @lru_cache(256)
 def _is_local(address: str) -> bool:
     try:
-        return urlsplit(address).hostname in LOOPBACK_NAMES
+        return is_loopback(urlsplit(address).hostname or "")
     except ValueError:
         return False
