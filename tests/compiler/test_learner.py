@@ -18,6 +18,7 @@ from compiler.errors import StoreError
 from compiler.example import Example
 from compiler.learner import FIRST_RETRY, Learner, elected, is_elected
 from compiler.llm import Llm, Models
+from compiler.pauses import Pauses
 from compiler.registry import Registry
 from compiler.search import Options
 from compiler.store import Store
@@ -32,6 +33,11 @@ WEEK = 7 * 24 * 3_600.0
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
     monkeypatch.setattr(compiler.learner, "POLL_SECONDS", 0.005)
+
+
+class NeverPaused(Pauses):
+    async def wait(self, upstream: str) -> None:
+        """At once."""
 
 
 class Outcomes:
@@ -60,7 +66,7 @@ class Outcomes:
 @pytest.fixture
 async def llm(models: Models, store: Store, fake: FakeUpstream) -> AsyncIterator[Llm]:
     fake.answers["fake-strong"] = "<prompt>Say good or bad.</prompt>"
-    async with Llm(models, store, usd_per_day=5, pause_after_429=0) as llm:
+    async with Llm(models, store, usd_per_day=5, pauses=NeverPaused(store)) as llm:
         yield llm
 
 
@@ -159,6 +165,12 @@ async def test_a_failed_compile_keeps_the_original_and_waits_longer_each_time(le
     for _ in range(6):
         await learner.compile(MOOD, again=True)
     assert retry_in(registry) == pytest.approx(WEEK, rel=0.01)
+
+
+async def test_a_busy_upstream_says_when_the_next_try_is(learner, registry, fake):
+    fake.answers["fake-strong"] = Fault.respond(429, {"Retry-After": "7200"})
+    await learner.compile(MOOD)
+    assert retry_in(registry) == pytest.approx(7_200, rel=0.01)
 
 
 async def test_another_wording_starts_with_the_shortest_wait(learner, registry, fake):
