@@ -23,6 +23,7 @@ from proxy.logs import RequestLog
 from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
+from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
 from proxy.upstream import Upstream
@@ -88,7 +89,7 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
 
 def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
     """The application with aiohttp's defaults that break a proxy turned off."""
-    return web.AppRunner(
+    return Runner(
         build_app(settings, count_socket, process_metrics),
         handler_cancellation=True,  # a client that hangs up ends its upstream call
         auto_decompress=False,

@@ -56,5 +56,9 @@ class Upstream:
 
 @lru_cache(1_024)
 def address(base_url: str, raw_path: str) -> URL:
-    """`raw_path` as the client wrote it (percent-encoding kept), its /v1 replaced by the upstream's base."""
-    return URL(base_url + raw_path.removeprefix("/v1"), encoded=True)
+    """`raw_path` as the client wrote it (percent-encoding kept), its /v1 replaced by the upstream's base.
+
+    Whatever a client wrote stays behind a slash: directly behind a host it would name another one.
+    """
+    path = raw_path[3:] if raw_path.startswith("/v1/") else raw_path
+    return URL(base_url + (path if path.startswith("/") else f"/{path}"), encoded=True)

@@ -8,6 +8,7 @@ from proxy import errors
 from proxy.errors import (
     BadRequestError,
     ForbiddenError,
+    HeadersTooLargeError,
     NotAllowedError,
     NotFoundError,
     ProxyError,
@@ -25,6 +26,7 @@ KINDS = [
     (ForbiddenError, 403, "invalid_request_error", "forbidden"),
     (NotFoundError, 404, "invalid_request_error", "model_not_found"),
     (TooLargeError, 413, "invalid_request_error", "request_too_large"),
+    (HeadersTooLargeError, 431, "invalid_request_error", "headers_too_large"),
     (UpstreamFailedError, 502, "server_error", "upstream_unreachable"),
     (UpstreamTimeoutError, 504, "server_error", "upstream_timeout"),
     (UnavailableError, 503, "server_error", "unavailable"),
