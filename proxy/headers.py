@@ -117,10 +117,10 @@ def _without_key(protocols: str) -> str:
     return ", ".join(p for p in map(str.strip, protocols.split(",")) if not p.lower().startswith(ACCOUNT_PROTOCOLS))
 
 
-def path_to_upstream(path: str, endpoint: Endpoint, *, client_key: bool) -> str:
-    """The client's path and query as it wrote them, without a key in the query where `to_upstream` sends none."""
+def path_to_upstream(path: str, endpoint: Endpoint) -> str:
+    """The client's path and query as it wrote them, without a key in the query where we have one of our own."""
     before, mark, query = path.partition("?")
-    if not mark or (client_key and not endpoint.ours):
+    if not mark or not endpoint.ours:
         return path
     pairs = query.split("&")
     kept = [pair for pair in pairs if not is_credential(unquote_to_bytes(pair.partition("=")[0]))]

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +25,7 @@ log = logging.getLogger("cuecard.serve")
 
 RESTART_SECONDS = 0.5
 STOP_SECONDS = 35.0
+KEY_CHARS = 8  # a shorter value of the environment may equal a key by chance
 
 
 def refuse_open_wallet(settings: Settings) -> None:
@@ -100,12 +103,18 @@ class Supervisor:
             "slot": slot,
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy.worker", role, stdin=PIPE, stdout=PIPE,
+            sys.executable, "-m", "proxy.worker", role, stdin=PIPE, stdout=PIPE, env=_environment(self._settings),
         )  # fmt: skip
         if process.stdin:
             process.stdin.write(json.dumps(boot).encode() + b"\n")
             await process.stdin.drain()
         return process
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Without the keys, which come over standard input: whoever lists a worker's environment shall not find them."""
+    keys = {key for key in settings.secrets() if len(key) >= KEY_CHARS}
+    return {name: value for name, value in os.environ.items() if value not in keys}
 
 
 async def _watch(process: Process, ready: asyncio.Event) -> None:
@@ -136,9 +145,17 @@ def _reserve(host: str, port: int) -> socket.socket:
     return listening(host, port)
 
 
+def forbid_core_dumps() -> None:
+    """For this process and all that it starts: their memory holds keys. One byte is the limit at which Linux gives a
+    dump to no file and to no program either."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+
+
 def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     """Blocks until stopped. Raises ConfigError, ExampleError and StoreError before anything is started."""
     refuse_open_wallet(settings)
+    forbid_core_dumps()
     register_tasks(settings)
     with tempfile.TemporaryDirectory(prefix="cuecard-") as folder:
         metrics.use_folder(Path(folder))  # inherited by every process of this run

@@ -198,6 +198,12 @@ class Settings(Section):
                 raise ValueError(f"{name!r} is no task name: lower-case letters, digits, `.`, `_`, `-`, at most 64")
         return tasks
 
+    def secrets(self) -> set[str]:
+        """Every key that this configuration holds."""
+        upstreams = {upstream.api_key for upstream in self.upstreams.values()} - {None, "none"}
+        held = {*upstreams, *(known.key for known in self.auth.keys), self.auth.admin_token}
+        return {key for key in held if key}
+
     def endpoints(self) -> Endpoints:
         return Endpoints(
             {

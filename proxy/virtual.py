@@ -20,12 +20,10 @@ async def list_models(request: web.Request) -> web.StreamResponse:
     if not ours:
         return await passthrough(request)
     endpoint = gateway.endpoints.first
-    own_key = request[CALLER].own_key
-    sent = headers.to_upstream(request.raw_headers, endpoint, client_key=own_key)
+    sent = headers.to_upstream(request.raw_headers, endpoint, client_key=request[CALLER].own_key)
     sent.popall("Accept-Encoding", None)
-    path = headers.path_to_upstream(request.raw_path, endpoint, client_key=own_key)
     try:
-        async with await gateway.upstream.send("GET", endpoint, path, sent, None) as answer:
+        async with await gateway.upstream.send("GET", endpoint, request.raw_path, sent, None) as answer:
             body = await answer.read()
     except UPSTREAM_ERRORS as error:
         raise translate(error, endpoint.name) from None

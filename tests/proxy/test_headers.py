@@ -135,6 +135,6 @@ def test_a_websockets_key_is_taken_out_of_its_protocols(offered, sent):
     ],
 )
 def test_a_key_in_the_query_goes_where_the_client_meant_it_and_the_rest_as_it_is(path, sent):
-    assert headers.path_to_upstream(path, THEIRS, client_key=True) == path
-    for endpoint, client_key in ((THEIRS, False), (KEYLESS, True), (OWN, True)):
-        assert headers.path_to_upstream(path, endpoint, client_key=client_key) == sent
+    assert headers.path_to_upstream(path, THEIRS) == path
+    for endpoint in (KEYLESS, OWN):
+        assert headers.path_to_upstream(path, endpoint) == sent
