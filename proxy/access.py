@@ -64,10 +64,14 @@ def _caller(request: web.Request, settings: Settings, ours: bool) -> Caller:
 def _bearer(request: web.Request) -> str:
     """The key in `Authorization`, or where a browser's WebSocket has it."""
     if given := request.headers.get(headers.AUTHORIZATION):
-        return given.removeprefix("Bearer ")
+        return _token(given)
     protocols = map(str.strip, request.headers.get(headers.PROTOCOL, "").split(","))
     found = (p.removeprefix(headers.KEY_PROTOCOL) for p in protocols if p.startswith(headers.KEY_PROTOCOL))
     return next(found, "")
+
+
+def _token(given: str) -> str:
+    return given[7:].strip() if given[:7].lower() == "bearer " else given
 
 
 def _tenant(key: str, settings: Settings) -> str | None:
@@ -86,7 +90,7 @@ def _bytes(text: str) -> bytes:
 
 def _require_admin(request: web.Request, settings: Settings) -> None:
     token = settings.auth.admin_token
-    given = request.headers.get(headers.AUTHORIZATION, "").removeprefix("Bearer ")
+    given = _token(request.headers.get(headers.AUTHORIZATION, ""))
     if token and hmac.compare_digest(_bytes(given), token.encode()):
         return
     if token or not settings.listen.loopback:

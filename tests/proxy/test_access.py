@@ -207,7 +207,11 @@ async def test_without_a_key_of_ours_nobody_is_served(run, fake, given):
     assert not fake.calls
 
 
-@pytest.mark.parametrize("given", [{"Authorization": f"Bearer {KEY}"}, {"X_Cuecard_Key": KEY}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{"Authorization": f"Bearer {KEY}"}, {"Authorization": f"bearer  {KEY}"}, {"X_Cuecard_Key": KEY}],
+    ids=str,
+)
 async def test_a_key_of_ours_is_taken_in_either_header_and_goes_no_further(run, fake, given):
     proxy = await run(auth=KEYS)
     assert (await _ask(proxy, **given))[0] == 200
