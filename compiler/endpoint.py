@@ -1,7 +1,7 @@
 """Which upstream a model name means, and what may be sent there. Shared by the proxy and the background."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 
@@ -14,7 +14,7 @@ class Endpoint:
 
     name: str
     base_url: str  # with the /v1, without a slash at the end
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     keyless: bool = False
 
     @property

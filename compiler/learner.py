@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from compiler.errors import BudgetExceeded, CompileFailed, StoreError
+from compiler.errors import BudgetExceeded, CompileFailed, ModelBusy, StoreError
 from compiler.llm import Llm
 from compiler.models import Options
 from compiler.registry import Registry
@@ -93,7 +93,8 @@ class Learner:
             outcome = "budget"
             self._keep(task, str(error), _until_tomorrow() if error.scope == "day" else self._retry_kept_after)
         except CompileFailed as error:
-            self._keep(task, str(error), self._backoff(task))
+            busy = error.__cause__.retry_after if isinstance(error.__cause__, ModelBusy) else 0.0
+            self._keep(task, str(error), max(busy, self._backoff(task)))
         except StoreError as error:
             log.error("compile of %s: %s", task.name, error)
         except Exception as error:  # boundary: a bug in a compile must not end the learner; the original answers

@@ -1,29 +1,36 @@
 """The one door to models for background work: priced, capped, with a deadline; answers kept until a compile ends."""
 
-import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import openai
 import tenacity
 from openai import AsyncOpenAI
 
+from compiler import quota
 from compiler.budget import Budget
 from compiler.endpoint import Endpoint
 from compiler.errors import ModelBusy, ModelFailed
 from compiler.families import Family, translate
 from compiler.ledger import Charge, Role
 from compiler.models import Models
+from compiler.pauses import Pauses
 from compiler.pricing import PriceBook, Usage
 from compiler.store import Store
 from compiler.tokens import TokenCounter
 
-PAUSE_AFTER_429 = 60.0  # seconds without background calls
 TRIES = 3
+SENT = frozenset(
+    {
+        *("host", "connection", "user-agent", "accept", "accept-encoding"),
+        *("content-type", "content-length", "transfer-encoding"),
+    }
+)
 NEVER_LEFT = ("ConnectError", "ConnectTimeout")  # httpx: there was no connection, so there is no bill
 MARGIN = 1.3  # a reservation allows for a tokeniser that finds more tokens than ours
 
@@ -56,15 +63,14 @@ class Llm:
         *,
         usd_per_day: float,
         observe: Callable[[Charge], None] = lambda charge: None,
-        pause_after_429: float = PAUSE_AFTER_429,
+        pauses: Pauses | None = None,
     ) -> None:
         self.models = models
         self.prices = PriceBook(models.prices)
         self.budget = Budget(store, usd_per_day)
         self._store = store
         self._observe = observe
-        self._pause = pause_after_429
-        self._paused_until = 0.0
+        self._pauses = pauses or Pauses(store)
         self._tokens = TokenCounter()
         self._clients: dict[str, AsyncOpenAI] = {}
 
@@ -109,16 +115,16 @@ class Llm:
         try:
             return await retrying(self._send, model, body, purpose, memo)
         except openai.RateLimitError:
-            self._paused_until = time.monotonic() + self._pause
-            raise ModelBusy(f"{model}: 429 from its upstream", retry_after=self._pause) from None
+            left = self._pauses.left(self.models.endpoints.resolve(model)[0].name)
+            raise ModelBusy(f"{model}: 429 from its upstream", retry_after=left) from None
         except openai.APIError as error:
             raise ModelFailed(f"{model}: {_describe(error)}") from None
         except ValueError:  # the SDK lets a broken body's error through
             raise ModelFailed(f"{model}: the answer is not JSON") from None
 
     async def _send(self, model: str, body: dict[str, Any], purpose: Purpose, memo: str) -> Reply:
-        await asyncio.sleep(max(0.0, self._paused_until - time.monotonic()))
         endpoint, bare = self.models.endpoints.resolve(model)
+        await self._pauses.wait(endpoint.name)
         rates = self.prices.rates(model, bare)
         prompt = self._tokens.messages(body["messages"], bare)
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
@@ -129,16 +135,19 @@ class Llm:
         booked = Charge(purpose.task, bare, purpose.role, "-", Usage(), 0.0)
         started = time.monotonic()
         try:
-            reply = await self._client(endpoint).chat.completions.create(model=bare, **body, timeout=purpose.timeout)
-            answer = self._read(reply, time.monotonic() - started, prompt)
+            door = self._client(endpoint).chat.completions.with_raw_response
+            raw = await door.create(model=bare, **body, timeout=purpose.timeout)
+            self._heed(endpoint, raw.status_code, raw.headers)
+            answer = self._read(raw.parse(), time.monotonic() - started, prompt)
             paid = self.prices.rates(answer.model, model, bare)
             charge = replace(
                 booked, model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
             )
             kept = {**answer.__dict__, "usage": answer.usage._asdict()}
             return answer
-        except openai.APIStatusError:
+        except openai.APIStatusError as error:
             charge = replace(booked, failed=True)  # refused calls are not billed
+            self._heed(endpoint, error.status_code, error.response.headers)
             raise
         except openai.APIConnectionError as error:
             reached = type(error.__cause__).__name__ not in NEVER_LEFT
@@ -154,10 +163,18 @@ class Llm:
                 self.budget.settle(reservation, charge, memo=(memo, kept) if kept else None)
                 self._observe(charge)
 
+    def _heed(self, endpoint: Endpoint, status: int, told: Mapping[str, str]) -> None:
+        self._pauses.pause(endpoint.name, quota.pause(status, told, now=self._pauses.clock()))
+
     def _client(self, endpoint: Endpoint) -> AsyncOpenAI:
         if endpoint.name not in self._clients:
+            key = endpoint.api_key or "none"
+            bare = openai.DefaultAsyncHttpxClient(
+                follow_redirects=False,  # to a host that nobody configured
+                event_hooks={"request": [partial(_strip, key)]},
+            )
             self._clients[endpoint.name] = AsyncOpenAI(
-                base_url=endpoint.base_url, api_key=endpoint.api_key or "none", max_retries=0
+                base_url=endpoint.base_url, api_key=key, max_retries=0, http_client=bare
             )
         return self._clients[endpoint.name]
 
@@ -178,6 +195,14 @@ class Llm:
         """Drop the kept answers of a finished compile."""
         for key in self._store.keys(f"memo:{scope}:"):
             self._store.delete(key)
+
+
+async def _strip(key: str, request: Any) -> None:
+    """The SDK adds what OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and the like hold, keys too, whatever the host."""
+    for name in [*request.headers]:
+        if name not in SENT and not name.startswith("x-stainless-"):
+            del request.headers[name]
+    request.headers["authorization"] = f"Bearer {key}"
 
 
 def _memo_key(scope: str, model: str, body: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy import headers
 from proxy.errors import BadRequestError, ForbiddenError, NotAllowedError
-from proxy.settings import Settings
+from proxy.settings import Settings, is_loopback
 
 
 class Caller(NamedTuple):
@@ -22,7 +22,6 @@ class Caller(NamedTuple):
 
 ANYONE = Caller("default")
 CALLER = web.RequestKey("caller", Caller)
-LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 class Access:
@@ -37,9 +36,9 @@ class Access:
         request[CALLER] = _caller(request, self._settings, self._ours)
 
     def chat(self, request: web.Request) -> None:
+        self.api(request)
         if self._settings.listen.loopback:
             _require_json(request)
-        self.api(request)
 
     def admin(self, request: web.Request) -> None:
         if self._settings.listen.loopback:
@@ -65,10 +64,14 @@ def _caller(request: web.Request, settings: Settings, ours: bool) -> Caller:
 def _bearer(request: web.Request) -> str:
     """The key in `Authorization`, or where a browser's WebSocket has it."""
     if given := request.headers.get(headers.AUTHORIZATION):
-        return given.removeprefix("Bearer ")
+        return _token(given)
     protocols = map(str.strip, request.headers.get(headers.PROTOCOL, "").split(","))
     found = (p.removeprefix(headers.KEY_PROTOCOL) for p in protocols if p.startswith(headers.KEY_PROTOCOL))
     return next(found, "")
+
+
+def _token(given: str) -> str:
+    return given[7:].strip() if given[:7].lower() == "bearer " else given
 
 
 def _tenant(key: str, settings: Settings) -> str | None:
@@ -87,7 +90,7 @@ def _bytes(text: str) -> bytes:
 
 def _require_admin(request: web.Request, settings: Settings) -> None:
     token = settings.auth.admin_token
-    given = request.headers.get(headers.AUTHORIZATION, "").removeprefix("Bearer ")
+    given = _token(request.headers.get(headers.AUTHORIZATION, ""))
     if token and hmac.compare_digest(_bytes(given), token.encode()):
         return
     if token or not settings.listen.loopback:
@@ -95,9 +98,12 @@ def _require_admin(request: web.Request, settings: Settings) -> None:
 
 
 def _require_local(request: web.Request) -> None:
-    """On loopback, a page in the user's browser is the attacker: it has a foreign Origin, or a Host bound to us."""
-    origin = request.headers.get(headers.ORIGIN)
-    if not _is_local("//" + request.headers.get(headers.HOST, "")) or (origin and not _is_local(origin)):
+    """On loopback, a page in the user's browser is the attacker: it has a foreign Origin, or a Host bound to us. An
+    image, a link or a form's GET has no Origin: then the browser says itself that another site asks."""
+    given = request.headers
+    origin = given.get(headers.ORIGIN)
+    foreign = not _is_local(origin) if origin is not None else given.get(headers.FETCH_SITE) == "cross-site"
+    if foreign or not _is_local("//" + given.get(headers.HOST, "")):
         raise ForbiddenError("only pages and programs of this machine may call: foreign Host or Origin")
 
 
@@ -110,6 +116,6 @@ def _require_json(request: web.Request) -> None:
 @lru_cache(256)
 def _is_local(address: str) -> bool:
     try:
-        return urlsplit(address).hostname in LOOPBACK_NAMES
+        return is_loopback(urlsplit(address).hostname or "")
     except ValueError:
         return False

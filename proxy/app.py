@@ -25,6 +25,7 @@ from proxy.logs import RequestLog
 from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
+from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
 from proxy.upstream import Upstream
@@ -95,7 +96,7 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
 
 def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
     """The application with aiohttp's defaults that break a proxy turned off."""
-    return web.AppRunner(
+    return Runner(
         build_app(settings, count_socket, process_metrics),
         handler_cancellation=True,  # a client that hangs up ends its upstream call
         auto_decompress=False,
@@ -113,11 +114,12 @@ def _gateway(
         loop = asyncio.get_running_loop()
         snapshots = Snapshots()
 
-        def adopt(snapshot: Snapshot) -> None:
-            loop.call_soon_threadsafe(snapshots.adopt, snapshot)
-
         def ready() -> None:
             loop.call_soon_threadsafe(app[READY].set)
+
+        def adopt(snapshot: Snapshot) -> None:
+            loop.call_soon_threadsafe(snapshots.adopt, snapshot)
+            ready()
 
         request_log = RequestLog(enabled=settings.log.requests)
         sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log, ready)

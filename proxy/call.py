@@ -23,7 +23,7 @@ _NUMBERS = count(0x1000_0000)
 MAX_BODY = 64 * 2**20  # bytes of a chat request; other paths have no limit
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # it holds the client's key and what was said
 class Call:
     id: str
     started: float  # time.perf_counter()
@@ -43,7 +43,7 @@ class Call:
         return cls(
             id=f"cue-{_PROCESS}{next(_NUMBERS):x}",
             started=started,
-            path=request.raw_path,
+            path=_origin_form(request.raw_path),
             headers=request.raw_headers,
             tenant=caller.tenant,
             own_key=caller.own_key,
@@ -68,10 +68,17 @@ class Call:
 async def read_call(request: web.Request, started: float, caller: Caller, patience: float) -> Call:
     """Raises BadRequestError where the body is no JSON object, as OpenAI does, and ClientTooSlowError where nothing
     more of it came for `patience` seconds."""
+    if (request.content_length or 0) > MAX_BODY:  # said before it is sent
+        raise too_large()
     raw = await (request.read() if request.content.is_eof() else _read_in_pieces(request, patience))
     call = Call.of(request, started, caller)
     call.raw, call.body = raw, _parse(raw, request.headers.get(headers.CONTENT_ENCODING, ""))
     return call
+
+
+def _origin_form(target: str) -> str:
+    """Path and query; some clients write a proxy's whole URL, with what stands in it before the path."""
+    return target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
 
 
 async def _read_in_pieces(request: web.Request, patience: float) -> bytes:

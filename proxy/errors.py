@@ -7,6 +7,7 @@ ProxyError                     status, type, code, message, param
     NotFoundError          404 model_not_found, task_not_found, unknown_url
     ClientTooSlowError     408 request_timeout
     TooLargeError          413
+    HeadersTooLargeError   431
     UpstreamFailedError    502 upstream_unreachable, upstream_broke_off
     UpstreamTimeoutError   504
     UnavailableError       503 store_unavailable, not_ready
@@ -73,6 +74,12 @@ class TooLargeError(ProxyError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class HeadersTooLargeError(ProxyError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class UpstreamFailedError(ProxyError):

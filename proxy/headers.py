@@ -1,7 +1,9 @@
 """Header names that Cuecard reads and writes, and what of a message's headers goes on to the other side."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
 from multidict import CIMultiDict, istr
 
@@ -32,6 +34,7 @@ HOP_BY_HOP = frozenset(
 OURS = b"x-cuecard-"
 ORDINARY = (b"keep-alive", b"close")  # values of Connection that name no header
 HOST, ORIGIN, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Content-Type")
+FETCH_SITE = istr("Sec-Fetch-Site")
 CONTENT_ENCODING, ACCEPT_ENCODING, CONTENT_LENGTH = (
     istr("Content-Encoding"),
     istr("Accept-Encoding"),
@@ -40,6 +43,7 @@ CONTENT_ENCODING, ACCEPT_ENCODING, CONTENT_LENGTH = (
 AUTHORIZATION = istr("Authorization")
 PROTOCOL = istr("Sec-WebSocket-Protocol")
 KEY_PROTOCOL = "openai-insecure-api-key."
+ACCOUNT_PROTOCOLS = (KEY_PROTOCOL, "openai-organization.", "openai-project.")
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Headers = CIMultiDict[str]
 
@@ -64,9 +68,21 @@ def _end_to_end_name(name: bytes, dropped: frozenset[bytes]) -> istr | None:
 
 
 NOT_SENT = frozenset((b"host", b"content-length", b"expect"))
-CREDENTIALS = frozenset(
-    (b"authorization", b"api-key", b"x-api-key", b"cookie", b"openai-organization", b"openai-project")
+ACCOUNT = frozenset((b"openai-organization", b"openai-project"))
+NO_CREDENTIALS = frozenset((b"idempotency-key", b"sec-websocket-key"))
+CREDENTIAL_WORDS = frozenset(
+    {
+        *(b"authorization", b"auth", b"key", b"apikey", b"token", b"secret", b"password"),
+        *(b"cookie", b"credential", b"credentials", b"signature", b"jwt"),
+    }
 )
+
+
+def is_credential(name: bytes) -> bool:
+    """Of a header or a query parameter: any provider's and any gateway's key goes by one of these words."""
+    lower = name.lower()
+    words = CREDENTIAL_WORDS.intersection(re.split(rb"[-_.]", lower))
+    return lower in ACCOUNT or (bool(words) and lower not in NO_CREDENTIALS)
 
 
 @lru_cache(1_024)  # the same few names come with every message
@@ -76,7 +92,7 @@ def _sent_name(name: bytes) -> istr | None:
 
 @lru_cache(1_024)
 def _sent_name_without_key(name: bytes) -> istr | None:
-    return _end_to_end_name(name, NOT_SENT | CREDENTIALS)
+    return None if is_credential(name) else _end_to_end_name(name, NOT_SENT)
 
 
 @lru_cache(1_024)
@@ -89,8 +105,8 @@ def to_upstream(raw: RawHeaders, endpoint: Endpoint, *, client_key: bool) -> Hea
     none of our own."""
     theirs = client_key and not endpoint.ours
     headers = _end_to_end(raw, _sent_name if theirs else _sent_name_without_key)
-    if not theirs and PROTOCOL in headers:
-        headers[PROTOCOL] = _without_key(headers[PROTOCOL])
+    if not theirs and (offered := headers.popall(PROTOCOL, [])) and (kept := _without_key(",".join(offered))):
+        headers[PROTOCOL] = kept
     if endpoint.api_key:
         headers[AUTHORIZATION] = f"Bearer {endpoint.api_key}"
     return headers
@@ -98,7 +114,17 @@ def to_upstream(raw: RawHeaders, endpoint: Endpoint, *, client_key: bool) -> Hea
 
 def _without_key(protocols: str) -> str:
     """A browser can't set headers on a WebSocket: OpenAI takes its key from the list of protocols."""
-    return ", ".join(p for p in map(str.strip, protocols.split(",")) if not p.startswith(KEY_PROTOCOL))
+    return ", ".join(p for p in map(str.strip, protocols.split(",")) if not p.lower().startswith(ACCOUNT_PROTOCOLS))
+
+
+def path_to_upstream(path: str, endpoint: Endpoint) -> str:
+    """The client's path and query as it wrote them, without a key in the query where we have one of our own."""
+    before, mark, query = path.partition("?")
+    if not mark or not endpoint.ours:
+        return path
+    pairs = query.split("&")
+    kept = [pair for pair in pairs if not is_credential(unquote_to_bytes(pair.partition("=")[0]))]
+    return path if kept == pairs else before + mark + "&".join(kept) if kept else before
 
 
 def to_client(raw: RawHeaders) -> Headers:

@@ -3,6 +3,7 @@ dollars and times. Never what was said, and no key."""
 
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -20,6 +21,7 @@ EVERY_SECONDS = 0.1
 ATOMIC = 4_096  # bytes: what a pipe takes in one piece, however many processes write to it
 AT_MOST = 20_000  # lines that wait; a reader that stands still must not fill the memory
 NOISY = ("httpx", "httpx2", "openai")
+REPR = re.compile(r"[\n<({\[]")
 
 
 class JsonFormatter(logging.Formatter):
@@ -52,6 +54,12 @@ def _frames(error: BaseException) -> str:
     return f"{type(error).__name__} at {where}"
 
 
+def _without_reprs(record: logging.LogRecord) -> bool:
+    """asyncio goes on with the repr of what failed: of an exception with its text, of a callback with its arguments."""
+    record.msg, record.args = REPR.split(record.getMessage(), maxsplit=1)[0].strip(), ()
+    return True
+
+
 def _written(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
@@ -60,6 +68,7 @@ def set_up(form: Format) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("asyncio").addFilter(_without_reprs)
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import resource
 import signal
 import socket
 import sys
@@ -30,6 +32,7 @@ LIVED_SECONDS = 10.0
 REGISTER_SECONDS = 2.0
 STOP_SECONDS = {"worker": 35.0, "learner": 3.0}  # together less than the 40 s that compose.yaml gives us
 MODULES = {"worker": "proxy.worker", "learner": "proxy.learning"}
+KEY_CHARS = 8  # a shorter value of the environment may equal a key by chance
 
 
 def refuse_open_wallet(settings: Settings) -> None:
@@ -117,12 +120,18 @@ class Supervisor:
             self._settings.model_dump(mode="json"), str(self._folder / "count.sock"), self.port, slot,
         )  # fmt: skip
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", MODULES[role], stdin=PIPE, stdout=PIPE,
+            sys.executable, "-m", MODULES[role], stdin=PIPE, stdout=PIPE, env=_environment(self._settings),
         )  # fmt: skip
         if process.stdin:
             process.stdin.write(boot.line())
             await process.stdin.drain()
         return process
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Without the keys, which come over standard input: whoever lists a worker's environment shall not find them."""
+    keys = {key for key in settings.secrets() if len(key) >= KEY_CHARS}
+    return {name: value for name, value in os.environ.items() if value not in keys}
 
 
 async def _watch(process: Process, ready: asyncio.Event) -> None:
@@ -161,10 +170,18 @@ def _reserve(host: str, port: int) -> socket.socket:
     return listening(host, port)
 
 
+def forbid_core_dumps() -> None:
+    """For this process and all that it starts: their memory holds keys. One byte is the limit at which Linux gives a
+    dump to no file and to no program either."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+
+
 def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     """Blocks until stopped. Raises ConfigError and ExampleError before anything is started. A store that can't be used
     keeps nobody from starting: no request needs it."""
     refuse_open_wallet(settings)
+    forbid_core_dumps()
     later: Coroutine[Any, Any, None] | None = None
     try:
         register_tasks(settings)

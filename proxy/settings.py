@@ -1,5 +1,6 @@
 """The configuration: read once, frozen, passed in. Unknown keys are refused; every key is in docs/configuration.md."""
 
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -28,8 +29,20 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Usd = Annotated[float, Field(ge=0)]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it. A name other than `localhost` is not asked for: it may change its mind."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)  # an input may be a secret
 
 
 class Listen(Section):
@@ -39,12 +52,12 @@ class Listen(Section):
 
     @property
     def loopback(self) -> bool:
-        return self.host in ("127.0.0.1", "localhost", "::1")
+        return is_loopback(self.host)
 
 
 class Upstream(Section):
     base_url: str
-    api_key: str | None = None
+    api_key: str | None = Field(None, repr=False)
 
     @field_validator("base_url")
     @classmethod
@@ -52,6 +65,8 @@ class Upstream(Section):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("no address; write for instance https://api.openai.com/v1")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("a host and a path only: a key belongs in `api_key`, where it is never shown")
         return value.rstrip("/")
 
 
@@ -121,13 +136,13 @@ class StoreSettings(Section):
 
 
 class Key(Section):
-    key: str = Field(min_length=8)
-    tenant: str = "default"
+    key: str = Field(min_length=8, repr=False)
+    tenant: str = Field("default", min_length=1)
 
 
 class Auth(Section):
     keys: tuple[Key, ...] = ()
-    admin_token: str | None = Field(None, min_length=8)
+    admin_token: str | None = Field(None, min_length=8, repr=False)
 
 
 class Price(Section):
@@ -182,6 +197,12 @@ class Settings(Section):
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no task name: lower-case letters, digits, `.`, `_`, `-`, at most 64")
         return tasks
+
+    def secrets(self) -> set[str]:
+        """Every key that this configuration holds."""
+        upstreams = {upstream.api_key for upstream in self.upstreams.values()} - {None, "none"}
+        held = {*upstreams, *(known.key for known in self.auth.keys), self.auth.admin_token}
+        return {key for key in held if key}
 
     def endpoints(self) -> Endpoints:
         return Endpoints(

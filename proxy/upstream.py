@@ -9,7 +9,7 @@ from multidict import istr
 from yarl import URL
 
 from compiler.endpoint import Endpoint
-from proxy.headers import Headers
+from proxy.headers import Headers, path_to_upstream
 from proxy.settings import Timeouts
 from proxy.wire import Wire, WireAnswer
 
@@ -38,7 +38,8 @@ class Upstream:
 
     async def post(self, endpoint: Endpoint, raw_path: str, headers: Headers, body: bytes) -> WireAnswer:
         """The answer's head; its body is read from it. The caller closes it."""
-        return await self._wire.post(address(endpoint.base_url, raw_path), headers, body)
+        path = path_to_upstream(raw_path, endpoint)
+        return await self._wire.post(address(endpoint.base_url, path), headers, body)
 
     async def send(
         self, method: str, endpoint: Endpoint, raw_path: str, headers: Headers, data: AsyncIterator[bytes] | None
@@ -46,7 +47,7 @@ class Upstream:
         """Any method, and a body that is still coming in. The caller closes it."""
         return await self.session.request(
             method,
-            address(endpoint.base_url, raw_path),
+            address(endpoint.base_url, path_to_upstream(raw_path, endpoint)),
             headers=headers,
             data=data,
             allow_redirects=False,
@@ -56,5 +57,9 @@ class Upstream:
 
 @lru_cache(1_024)
 def address(base_url: str, raw_path: str) -> URL:
-    """`raw_path` as the client wrote it (percent-encoding kept), its /v1 replaced by the upstream's base."""
-    return URL(base_url + raw_path.removeprefix("/v1"), encoded=True)
+    """`raw_path` as the client wrote it (percent-encoding kept), its /v1 replaced by the upstream's base.
+
+    Whatever a client wrote stays behind a slash: directly behind a host it would name another one.
+    """
+    path = raw_path[3:] if raw_path.startswith("/v1/") else raw_path
+    return URL(base_url + (path if path.startswith("/") else f"/{path}"), encoded=True)

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from compiler.families import Family
 from compiler.ledger import Charge, Ledger
 from compiler.llm import Llm, Purpose
 from compiler.models import Models
+from compiler.pauses import Pauses
 from compiler.store import Store
 from tests.conftest import PRICES, fake_models
 from tests.fake_upstream import FakeUpstream, Fault
@@ -225,17 +227,94 @@ async def test_a_refusal_in_its_own_field_is_no_text(llm, fake):
     assert (await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)).text == ""
 
 
-async def test_a_429_is_not_tried_again_and_stops_all_background_calls_for_a_while(models, store, fake):
-    pause = 0.2
-    async with Llm(models, store, usd_per_day=5, pause_after_429=pause) as llm:
-        fake.queue("fake-nano", Fault.respond(429))
+class Rest(Pauses):
+    """Says who waited for how long, and lets the time pass."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, lambda: self.now)
+        self.now = 1_790_000_000.0
+        self.waited: list[tuple[str, float]] = []
+
+    async def wait(self, upstream: str) -> None:
+        self.waited.append((upstream, round(self.left(upstream), 3)))
+        self.now += self.left(upstream)
+
+
+def two_upstreams(fake: FakeUpstream) -> Models:
+    endpoints = Endpoints({"fake": Endpoint("fake", fake.url, "sk-test"), "other": Endpoint("other", fake.url, "sk-o")})
+    return replace(fake_models(fake.url), endpoints=endpoints, prices=PRICES | {"other/fake-mini": PRICES["fake-mini"]})
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        (Fault.respond(429), 60),
+        (Fault.respond(429, {"Retry-After": "7"}), 60),
+        (Fault.respond(429, {"Retry-After": "300"}), 300),
+        (Fault.respond(429, {"retry-after-ms": "90000"}), 90),
+    ],
+    ids=["no more said", "a short wait asked", "a long one", "in milliseconds"],
+)
+async def test_a_429_is_not_tried_again_and_stops_the_background_calls_of_its_upstream(store, fake, fault, seconds):
+    rest = Rest(store)
+    async with Llm(two_upstreams(fake), store, usd_per_day=5, pauses=rest) as llm:
+        fake.queue("fake-nano", fault)
         with pytest.raises(ModelBusy) as caught:
             await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
-        assert caught.value.retry_after == pause
+        assert caught.value.retry_after == seconds
         assert len(fake.calls) == 1
-        await asyncio.gather(*(llm.ask(model, HELLO, PURPOSE, max_tokens=50) for model in ("fake-mini", "fake-strong")))
-    busy, *later = fake.calls
-    assert [call.at - busy.at >= pause * 0.9 for call in later] == [True, True]
+        for model in ("other/fake-mini", "fake-strong", "fake-nano"):
+            await llm.ask(model, HELLO, PURPOSE, max_tokens=50)
+    assert rest.waited == [("fake", 0), ("other", 0), ("fake", seconds), ("fake", 0)]
+
+
+LOW = {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "199", "x-ratelimit-reset-tokens": "48s"}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_quota_that_runs_low_stops_them_until_its_reset(store, fake, status):
+    rest = Rest(store)
+    fake.headers = LOW
+    fake.answers["fake-nano"] = "hi" if status == 200 else Fault.respond(status)
+    async with Llm(two_upstreams(fake), store, usd_per_day=5, pauses=rest) as llm:
+        with suppress(ModelFailed):
+            await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
+        fake.headers = {**LOW, "x-ratelimit-remaining-tokens": "200"}
+        for model in ("fake-strong", "fake-mini"):
+            await llm.ask(model, HELLO, PURPOSE, max_tokens=50)
+    assert rest.waited == [("fake", 0), ("fake", 48), ("fake", 0)]
+
+
+async def test_a_429_that_serving_traffic_got_stops_them_too(store, fake):
+    rest = Rest(store)
+    with Store(store.folder) as workers:
+        Pauses(workers, rest.clock).busy(["fake"])
+    async with Llm(two_upstreams(fake), store, usd_per_day=5, pauses=rest) as llm:
+        await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
+    assert rest.waited[0][1] >= 60
+
+
+async def test_what_the_environment_holds_for_openai_goes_to_no_upstream(models, store, fake, monkeypatch):
+    """The SDK reads these by itself, and would send them to whatever host."""
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "sk-canary-environment")
+    headers = (
+        "Authorization: Bearer sk-canary-environment\nX-Gateway: sk-canary-environment\napi-key: sk-canary-environment"
+    )
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
+    async with Llm(models, store, usd_per_day=5) as llm:
+        await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
+    assert fake.calls[0].header("authorization") == "Bearer sk-test"
+    assert b"canary" not in b"".join(name + value for name, value in fake.calls[0].headers)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_followed_nowhere(llm, fake, status):
+    async with FakeUpstream() as elsewhere:
+        fake.answers["*"] = Fault.respond(status, {"Location": f"{elsewhere.url}/chat/completions"})
+        with pytest.raises(ModelFailed, match=f"HTTP {status}"):
+            await llm.ask("fake-nano", HELLO, PURPOSE, max_tokens=50)
+        assert elsewhere.calls == []
 
 
 async def test_a_cancelled_call_keeps_its_money_set_aside(llm, fake, store):

@@ -26,18 +26,26 @@ async def _ask(
         return answer.status, await answer.json(content_type=None)
 
 
-async def _raw(proxy: Proxy, *fields: bytes) -> tuple[int, dict[str, Any]]:
-    body = json.dumps(CHAT).encode()
-    lines = [b"POST /v1/chat/completions HTTP/1.1", *fields, b"Content-Type: application/json"]
-    lines += [b"Connection: close", b"Content-Length: %d" % len(body), b"", body]
+async def _sent(proxy: Proxy, *lines: bytes) -> tuple[int, bytes, bytes]:
+    """Request line and headers to the byte; a POST has a chat for its body. Status, head and body of the answer."""
+    body = json.dumps(CHAT).encode() if lines[0].startswith(b"POST") else b""
+    length = (b"Content-Length: %d" % len(body),) if body else ()
+    end = () if any(line.startswith(b"Connection:") for line in lines) else (b"Connection: close",)
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
-        writer.write(b"\r\n".join(lines))
+        writer.write(b"\r\n".join((*lines, *end, *length, b"", body)))
         async with asyncio.timeout(PATIENCE):
-            head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = [line.partition(b":")[2] for line in head.splitlines() if line.lower().startswith(b"content-length")]
+            return int(head.split()[1]), head, await reader.readexactly(int(size[0]))
     finally:
         writer.close()
-    return int(head.split()[1]), json.loads(rest)
+
+
+async def _raw(proxy: Proxy, *fields: bytes) -> tuple[int, dict[str, Any]]:
+    line = b"POST /v1/chat/completions HTTP/1.1"
+    status, _, body = await _sent(proxy, line, *fields, b"Content-Type: application/json")
+    return status, json.loads(body)
 
 
 def _refused(answer: tuple[int, dict[str, Any]], status: int, code: str | None) -> None:
@@ -47,24 +55,89 @@ def _refused(answer: tuple[int, dict[str, Any]], status: int, code: str | None) 
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
 
 
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        {"Host": "evil.example"},
-        {"Host": "localhost.evil.example"},
-        {"Host": "localhost@evil.example:8080"},
-        {"Host": "0.0.0.0:8080"},
-        {"Origin": "https://evil.example"},
-        {"Origin": "http://localhost.evil.example"},
-        {"Origin": "null"},
-    ],
-    ids=str,
-)
+FOREIGN = [
+    {"Host": "evil.example"},
+    {"Host": "localhost.evil.example"},
+    {"Host": "localhost@evil.example:8080"},
+    {"Host": "0.0.0.0:8080"},
+    {"Host": "127.1"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://localhost.evil.example"},
+    {"Origin": "http://127.0.0.1.evil.example"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "https://evil.example", "Sec_Fetch_Site": "same-origin"},
+    {"Sec_Fetch_Site": "cross-site"},
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
 async def test_a_foreign_host_or_origin_is_refused(run, fake, foreign):
     proxy = await run()
     for path in ("/v1/chat/completions", "/v1/files", "/v1/realtime", "/admin/off", "/elsewhere"):
         _refused(await _ask(proxy, path, **foreign), 403, "forbidden")
+    for path in ("/v1/files", "/v1/models", "/v1/models/task:x", "/admin/tasks", "/admin/report"):
+        _refused(await _ask(proxy, path, "GET", **foreign), 403, "forbidden")
     assert not fake.calls
+
+
+FORM, TEXT, PARTS = (
+    b"application/x-www-form-urlencoded",
+    b"text/plain;charset=UTF-8",
+    b"multipart/form-data; boundary=b",
+)
+IMAGE = (b"Sec-Fetch-Site: cross-site", b"Sec-Fetch-Mode: no-cors", b"Sec-Fetch-Dest: image")
+LINK = (b"Sec-Fetch-Site: cross-site", b"Sec-Fetch-Mode: navigate", b"Sec-Fetch-Dest: document")
+SOCKET = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: a2V5a2V5")
+PAGE = b"Origin: https://evil.example"
+BROWSER_REQUESTS: dict[str, tuple[bytes, ...]] = {
+    "an image": (b"GET /v1/files/f/content HTTP/1.1", *IMAGE),
+    "a link, or a form that GETs": (b"GET /v1/responses/r?stream=true HTTP/1.1", *LINK),
+    "an iframe of a sandbox": (b"POST /v1/responses HTTP/1.1", b"Origin: null", b"Content-Type: " + FORM),
+    "a form that POSTs text": (b"POST /v1/chat/completions HTTP/1.1", PAGE, b"Content-Type: " + TEXT),
+    "a form that POSTs fields": (b"POST /v1/embeddings HTTP/1.1", PAGE, b"Content-Type: " + FORM),
+    "a form that POSTs a file": (b"POST /v1/files HTTP/1.1", PAGE, b"Content-Type: " + PARTS),
+    "a form that edits an image": (b"POST /v1/images/edits HTTP/1.1", PAGE, b"Content-Type: " + PARTS),
+    "fetch in mode no-cors": (b"POST /v1/responses HTTP/1.1", PAGE, b"Content-Type: " + TEXT),
+    "fetch without a type": (b"POST /v1/chat/completions HTTP/1.1", PAGE),
+    "sendBeacon": (b"POST /v1/audio/speech HTTP/1.1", PAGE, b"Content-Type: " + TEXT),
+    "a preflight": (
+        *(b"OPTIONS /v1/chat/completions HTTP/1.1", PAGE, b"Access-Control-Request-Method: POST"),
+        *(b"Access-Control-Request-Headers: content-type", b"Access-Control-Request-Private-Network: true"),
+    ),
+    "a preflighted request all the same": (
+        b"POST /v1/chat/completions HTTP/1.1",
+        PAGE,
+        b"Content-Type: application/json",
+    ),
+    "a DELETE": (b"DELETE /v1/files/f HTTP/1.1", PAGE),
+    "a WebSocket": (b"GET /v1/realtime?model=m HTTP/1.1", PAGE, *SOCKET),
+    "a WebSocket of a sandbox": (b"GET /v1/realtime HTTP/1.1", b"Origin: null", *SOCKET),
+    "a form that switches everything off": (b"POST /admin/off HTTP/1.1", PAGE, b"Content-Type: " + FORM),
+    "a name that was bound to us": (
+        *(b"POST /v1/chat/completions HTTP/1.1", b"Host: evil.example:8080", b"Origin: http://evil.example:8080"),
+        *(b"Sec-Fetch-Site: same-origin", b"Content-Type: application/json"),
+    ),
+    "a GET to a name that was bound to us": (
+        *(b"GET /admin/tasks HTTP/1.1", b"Host: evil.example:8080", b"Sec-Fetch-Site: same-origin"),
+    ),
+}
+
+
+@pytest.mark.parametrize("lines", BROWSER_REQUESTS.values(), ids=BROWSER_REQUESTS)
+async def test_no_page_of_another_origin_gets_through_whatever_it_sends(run, fake, lines):
+    proxy = await run()
+    host = () if any(line.startswith(b"Host:") for line in lines) else (b"Host: 127.0.0.1:8080",)
+    status, head, body = await _sent(proxy, lines[0], *host, *lines[1:])
+    _refused((status, json.loads(body)), 403, "forbidden")
+    assert b"access-control-" not in head.lower()
+    assert not fake.calls
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin", "same-site"])
+async def test_what_a_person_types_or_a_local_page_asks_for_is_served(run, site):
+    """Of an address or of `localhost`, only pages of the very same host are the same site."""
+    assert (await _ask(await run(), "/v1/files", "GET", Sec_Fetch_Site=site))[0] == 200
 
 
 @pytest.mark.parametrize("broken", [b"Host: [", b"Host: [::1", b"Host: localhost\r\nOrigin: http://["], ids=repr)
@@ -79,6 +152,7 @@ async def test_a_host_or_origin_that_is_no_address_is_refused(run, fake, broken)
         {},
         {"Host": "localhost"},
         {"Host": "[::1]:8080"},
+        {"Host": "127.0.0.2:8080"},
         {"Host": "LOCALHOST:1"},
         {"Origin": "http://localhost:3000"},
         {"Origin": "http://127.0.0.1:5173"},
@@ -133,7 +207,11 @@ async def test_without_a_key_of_ours_nobody_is_served(run, fake, given):
     assert not fake.calls
 
 
-@pytest.mark.parametrize("given", [{"Authorization": f"Bearer {KEY}"}, {"X_Cuecard_Key": KEY}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{"Authorization": f"Bearer {KEY}"}, {"Authorization": f"bearer  {KEY}"}, {"X_Cuecard_Key": KEY}],
+    ids=str,
+)
 async def test_a_key_of_ours_is_taken_in_either_header_and_goes_no_further(run, fake, given):
     proxy = await run(auth=KEYS)
     assert (await _ask(proxy, **given))[0] == 200

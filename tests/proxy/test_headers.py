@@ -77,3 +77,64 @@ def test_the_clients_key_goes_where_it_was_meant_for():
 
 def test_the_clients_key_goes_nowhere_else():
     assert list(headers.to_upstream(CLIENT, THEIRS, client_key=False)) == ["X-Other"]
+
+
+CREDENTIALS = [
+    *(
+        "Authorization",
+        "Api-Key",
+        "X-Api-Key",
+        "x-goog-api-key",
+        "Ocp-Apim-Subscription-Key",
+        "Cookie",
+        "Helicone-Auth",
+    ),
+    *("CF-Access-Client-Secret", "X-Amz-Security-Token", "X-Portkey-Api-Key", "X_API_KEY", "OpenAI-Organization"),
+    *("OpenAI-Project", "X-Apikey", "X-Forwarded-Access-Token"),
+]
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_whatever_a_key_is_called_it_goes_only_where_it_was_meant_for(name):
+    raw = ((name.encode(), b"sk-client"), (b"X-Other", b"1"))
+    assert name in headers.to_upstream(raw, THEIRS, client_key=True)
+    for endpoint, client_key in ((THEIRS, False), (KEYLESS, True), (OWN, True), (OWN, False)):
+        assert "sk-client" not in headers.to_upstream(raw, endpoint, client_key=client_key).values()
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Sec-WebSocket-Key", "X-Stainless-Lang", "OpenAI-Beta", "Monkey"])
+def test_what_is_no_key_goes_on(name):
+    assert list(headers.to_upstream(((name.encode(), b"1"),), KEYLESS, client_key=False)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("offered", "sent"),
+    [
+        ([b"realtime, openai-insecure-api-key.sk-c, v1"], ["realtime, v1"]),
+        ([b"OpenAI-Insecure-API-Key.sk-c"], []),
+        ([b"realtime", b"openai-insecure-api-key.sk-c"], ["realtime"]),
+        ([b"openai-organization.org-c,openai-project.proj-c,realtime"], ["realtime"]),
+    ],
+)
+def test_a_websockets_key_is_taken_out_of_its_protocols(offered, sent):
+    raw = [(b"Sec-WebSocket-Protocol", value) for value in offered]
+    assert headers.to_upstream(raw, OWN, client_key=True).getall("Sec-WebSocket-Protocol", []) == sent
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v1/files", "/v1/files"),
+        ("/v1/files?", "/v1/files?"),
+        ("/v1/files?after=a%2F&limit=2", "/v1/files?after=a%2F&limit=2"),
+        ("/v1/files?api_key=sk-c", "/v1/files"),
+        ("/v1/files?after=a%2F&api%5Fkey=sk-c&limit=2", "/v1/files?after=a%2F&limit=2"),
+        ("/v1/files?KEY=sk-c&&a", "/v1/files?&a"),
+        ("/v1/files?access_token=sk-c", "/v1/files"),
+        ("/v1/files?subscription-key=sk-c&api-version=1", "/v1/files?api-version=1"),
+    ],
+)
+def test_a_key_in_the_query_goes_where_the_client_meant_it_and_the_rest_as_it_is(path, sent):
+    assert headers.path_to_upstream(path, THEIRS) == path
+    for endpoint in (KEYLESS, OWN):
+        assert headers.path_to_upstream(path, endpoint) == sent

@@ -1,6 +1,7 @@
 """The request log and the formatters: what they say, what they never say, and whom they never hold up."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from proxy import logs
 from proxy.entry import Entry
 from proxy.logs import ATOMIC, JsonFormatter, RequestLog, TextFormatter
 from tests.fake_upstream import Fault
@@ -238,3 +240,27 @@ def test_a_message_of_several_lines_is_one_line_of_json():
 def test_a_message_with_bytes_that_are_no_text_is_still_json():
     """A path such as a client may send: aiohttp decodes it with lone surrogates."""
     assert json.loads(JsonFormatter().format(_record("GET /v1/%s failed", "\udcff")))["level"] == "error"
+
+
+def test_asyncios_own_complaints_come_without_what_they_quote(capfd):
+    """It appends the repr of a task and its exception, or of a callback and its arguments."""
+    logs.set_up("text")
+
+    async def fails() -> None:
+        raise ValueError(SECRET)
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(None)
+        task = asyncio.create_task(fails())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+        asyncio.get_running_loop().call_soon(int, SECRET)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    said = capfd.readouterr().err
+    assert SECRET not in said
+    assert "Task exception was never retrieved" in said
+    assert "Exception in callback int" in said
+    assert "ValueError at " in said

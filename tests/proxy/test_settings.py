@@ -39,9 +39,46 @@ def test_the_defaults_leave_traffic_as_it_is():
     assert chosen.listen.loopback
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "example.com", "::"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "localhost", "LocalHost", "::1", "::ffff:127.0.0.1"]
+)
+def test_the_own_machine_is_loopback(host):
+    assert settings(listen={"host": host}).listen.loopback
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("0.0.0.0", "10.0.0.1", "126.255.255.255", "128.0.0.1", "169.254.1.1", "example.com", "::", "::ffff:0.0.0.0"),
+        *("::ffff:192.168.1.5", "fe80::1", "localhost.lan", "server.lan", "127.1", "0", "2130706433", ""),
+    ],
+)
 def test_only_the_own_machine_is_loopback(host):
+    """What is written in a way that only a resolver understands is on the safe side: not loopback."""
     assert not settings(listen={"host": host}).listen.loopback
+
+
+@pytest.mark.parametrize(
+    "written", ["https://u:sk-secret-1@x/v1", "https://sk-secret-1@x", "https://x/v1?key=sk-secret-1"]
+)
+def test_a_key_in_an_address_is_refused_and_not_repeated(written):
+    with pytest.raises(ValidationError, match="a key belongs in `api_key`") as caught:
+        settings(upstreams={"x": {"base_url": written}})
+    assert "sk-secret-1" not in str(caught.value)
+
+
+def test_no_key_is_in_what_settings_show_of_themselves():
+    auth = {"keys": [{"key": "sk-secret-1"}], "admin_token": "sk-secret-2"}
+    chosen = settings(upstreams={"x": {"base_url": "https://x/v1", "api_key": "sk-secret-3"}}, auth=auth)
+    assert "sk-secret" not in repr(chosen) + str(chosen) + repr(chosen.endpoints())
+    assert chosen.endpoints().by_name["x"].api_key == "sk-secret-3"
+
+
+def test_a_complaint_does_not_repeat_a_key():
+    with pytest.raises(ValidationError) as caught:
+        settings(auth={"keys": [{"key": {"sk-secret-1": 1}}], "admin_token": "short-1"})
+    assert "secret-1" not in str(caught.value)
+    assert "short-1" not in str(caught.value)
 
 
 def test_an_upstream_has_a_key_or_needs_none_or_takes_the_clients():
