@@ -25,6 +25,7 @@ from compiler.store import Store
 from compiler.tokens import TokenCounter
 
 TRIES = 3
+PATIENCE = 120.0  # seconds that a call waits for its upstream's rest to end; a longer one ends the compile
 SENT = frozenset(
     {
         *("host", "connection", "user-agent", "accept", "accept-encoding"),
@@ -95,7 +96,8 @@ class Llm:
     ) -> Reply:
         """One answer at temperature 0. A repeated question of the same scope is answered from the store, unpaid.
 
-        Raises BudgetExceeded before anything is sent; ModelBusy after a 429, ModelFailed when no answer came.
+        Raises BudgetExceeded before anything is sent; ModelBusy after a 429 or where a long rest is asked for,
+        ModelFailed when no answer came.
         """
         if problem := self.unusable(model):
             raise ModelFailed(problem)
@@ -124,7 +126,7 @@ class Llm:
 
     async def _send(self, model: str, body: dict[str, Any], purpose: Purpose, memo: str) -> Reply:
         endpoint, bare = self.models.endpoints.resolve(model)
-        await self._pauses.wait(endpoint.name)
+        await self._rest(endpoint, model)
         rates = self.prices.rates(model, bare)
         prompt = self._tokens.messages(body["messages"], bare)
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
@@ -162,6 +164,11 @@ class Llm:
             if charge:  # none when we were cancelled: the reservation stays counted
                 self.budget.settle(reservation, charge, memo=(memo, kept) if kept else None)
                 self._observe(charge)
+
+    async def _rest(self, endpoint: Endpoint, model: str) -> None:
+        if (left := self._pauses.left(endpoint.name)) > PATIENCE:
+            raise ModelBusy(f"{model}: its upstream wants no calls for {left:.0f} s", retry_after=left)
+        await self._pauses.wait(endpoint.name)
 
     def _heed(self, endpoint: Endpoint, status: int, told: Mapping[str, str]) -> None:
         self._pauses.pause(endpoint.name, quota.pause(status, told, now=self._pauses.clock()))
