@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from compiler.pricing import PriceBook
 from compiler.store import Store
-from proxy import admin, metrics
+from proxy import admin, framing, metrics
 from proxy.access import Access
 from proxy.call import MAX_BODY
 from proxy.chat import chat
@@ -23,6 +23,7 @@ from proxy.logs import RequestLog
 from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
+from proxy.reply import without_name
 from proxy.settings import Settings
 from proxy.sync import Sync
 from proxy.upstream import Upstream
@@ -45,6 +46,7 @@ def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.M
     app[READY] = asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
     app.on_shutdown.append(_end_tunnels)
+    app.on_response_prepare.append(_prepared)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
         [
@@ -71,6 +73,7 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
     async def answer(request: web.Request) -> web.StreamResponse:
         process_metrics.requests_now += 1
         try:
+            framing.receive(request)
             check(request)
             return await handler(request)
         except ProxyError as error:
@@ -84,6 +87,12 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
             process_metrics.requests_now -= 1
 
     return answer
+
+
+async def _prepared(request: web.Request, response: web.StreamResponse) -> None:
+    """The last say on what a client gets."""
+    without_name(response)
+    framing.end_after(request, response)
 
 
 def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
