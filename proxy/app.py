@@ -36,6 +36,7 @@ DRAIN_SECONDS = 30.0  # for requests under way when we are told to stop
 COUNT_SECONDS = 10.0  # and for their tokens to be counted
 MAX_LINE = 32_768  # bytes of a request line
 MAX_FIELD = 65_536  # and of one header
+MAX_HEADERS = 256
 READY = web.AppKey("ready", asyncio.Event)
 SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
 
@@ -105,6 +106,7 @@ def build_runner(settings: Settings, count_socket: Path, process_metrics: metric
         shutdown_timeout=DRAIN_SECONDS,
         max_line_size=MAX_LINE,
         max_field_size=MAX_FIELD,
+        max_headers=MAX_HEADERS,
     )
 
 

@@ -157,7 +157,7 @@ class RawUpstream:
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.url = f"http://localhost:{self.port}/v1"  # by name: aiohttp keeps no cookie of a bare address
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -191,6 +191,11 @@ class RawUpstream:
                 self._more.clear()
                 await self._more.wait()
 
+    async def hung_up(self) -> None:
+        """Until one of the connections is ended, by the other side too, though a script waits."""
+        async with asyncio.timeout(PATIENCE):
+            await self.gone.wait()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = self.connections
         self.connections += 1
@@ -222,7 +227,7 @@ class RawUpstream:
             if step is CLOSE:
                 return False
             if isinstance(step, asyncio.Event):
-                await step.wait()
+                await reader.unless_ended(step)
             else:
                 writer.write(step)
                 await writer.drain()
@@ -238,6 +243,17 @@ class _Kept:
 
     async def readuntil(self, end: bytes) -> bytes:
         return self._keep(await self._reader.readuntil(end))
+
+    async def unless_ended(self, event: asyncio.Event) -> None:
+        """Until `event` is set; ConnectionError when the other side goes first."""
+        ended = asyncio.ensure_future(self._reader.read(1))
+        waited = asyncio.ensure_future(event.wait())
+        done, _ = await asyncio.wait((ended, waited), return_when=asyncio.FIRST_COMPLETED)
+        waited.cancel()
+        if waited not in done:
+            raise ConnectionError
+        ended.cancel()
+        await asyncio.wait((ended,))
 
     async def readexactly(self, size: int) -> bytes:
         return self._keep(await self._reader.readexactly(size))

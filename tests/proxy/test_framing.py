@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.proxy.sockets import CHAT, CLOSE, JSON, OK, PATIENCE, RawClient, answer, chat, request
+from tests.proxy.sockets import CHAT, CLOSE, JSON, OK, RawClient, answer, chat, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -154,8 +154,7 @@ async def test_a_request_that_turns_out_wrong_is_not_taken_for_a_whole_one(clien
     reply = await client.ask(b"no size\r\n" + HIDDEN)
     assert (reply.status, reply.values(b"connection")) == (400, [b"close"])
     assert await client.rest() == b""
-    async with asyncio.timeout(PATIENCE):
-        await upstream.gone.wait()
+    await upstream.hung_up()
     assert upstream.requests == []
     assert b"hidden" not in upstream.bytes
 
@@ -168,8 +167,7 @@ async def test_a_client_that_leaves_amid_its_upload_ends_the_upstreams_connectio
     client.write(framing[1])
     await upstream.received(b"\r\n\r\n")
     client.close()
-    async with asyncio.timeout(PATIENCE):
-        await upstream.gone.wait()
+    await upstream.hung_up()
     assert upstream.requests == []
 
 
@@ -179,8 +177,7 @@ async def test_an_answer_that_comes_before_the_upload_is_over_is_shown_at_once(c
     client.write(request(POST, b"Content-Length: 1000000") + b"x" * 10)
     reply = await client.answer()
     assert (reply.status, reply.body, reply.values(b"x-why")) == (413, b"too big", [b"size"])
-    async with asyncio.timeout(PATIENCE):
-        await upstream.gone.wait()
+    await upstream.hung_up()
     upstream.answers(OK)
     other = await RawClient.open(raw_proxy.port)
     assert (await other.ask(NEXT)).body == b"ok"
