@@ -94,7 +94,7 @@ async def run(tmp_path: Path, fake: FakeUpstream) -> AsyncIterator[Callable[...,
 async def raw_proxy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy]:
     """The proxy before a plain socket, with no key of its own; for tests that run in their module's loop."""
     async with RawUpstream() as upstream:
-        settings = {"upstreams": {"raw": {"base_url": upstream.url}}}
+        settings = {"upstreams": {"raw": {"base_url": upstream.url}}, "log": {"requests": False}}
         async with running(upstream, tmp_path_factory.mktemp("raw"), **settings) as proxy:
             yield proxy
 
