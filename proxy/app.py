@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from compiler.pricing import PriceBook
 from compiler.registry import Snapshot
 from compiler.store import Store
-from proxy import admin, metrics
+from proxy import admin, framing, metrics
 from proxy.access import Access
 from proxy.breaker import Breakers
 from proxy.call import MAX_BODY, too_large
@@ -25,6 +25,7 @@ from proxy.logs import RequestLog
 from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
+from proxy.reply import without_name
 from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
@@ -39,6 +40,7 @@ CANCEL_SECONDS = 1.0  # for those that are cancelled then
 COUNT_SECONDS = 3.0  # and for their tokens to be counted
 MAX_LINE = 32_768  # bytes of a request line
 MAX_FIELD = 65_536  # and of one header
+MAX_HEADERS = 256
 READY = web.AppKey("ready", asyncio.Event)
 STOPPING = web.AppKey("stopping", asyncio.Event)
 SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
@@ -50,7 +52,7 @@ def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.M
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
     app.on_shutdown.append(_end_tunnels)
-    app.on_response_prepare.append(_say_that_we_stop)
+    app.on_response_prepare.append(_prepared)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
         [
@@ -77,6 +79,7 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
     async def answer(request: web.Request) -> web.StreamResponse:
         process_metrics.requests_now += 1
         try:
+            framing.receive(request)
             check(request)
             return await handler(request)
         except ProxyError as error:
@@ -94,6 +97,15 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
     return answer
 
 
+async def _prepared(request: web.Request, response: web.StreamResponse) -> None:
+    """The last say on what a client gets. Told of the end, it sends its next request elsewhere, and not to a connection
+    that is about to close."""
+    without_name(response)
+    framing.end_after(request, response)
+    if request.app[STOPPING].is_set() and response.status != 101:
+        framing.say_close(response)
+
+
 def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
     """The application with aiohttp's defaults that break a proxy turned off."""
     return Runner(
@@ -104,6 +116,7 @@ def build_runner(settings: Settings, count_socket: Path, process_metrics: metric
         shutdown_timeout=CANCEL_SECONDS,
         max_line_size=MAX_LINE,
         max_field_size=MAX_FIELD,
+        max_headers=MAX_HEADERS,
     )
 
 
@@ -158,13 +171,6 @@ def _gateway(
 async def nowhere(request: web.Request) -> web.StreamResponse:
     hint = " Did you leave /v1 out of the base URL?" if request.path.endswith("/completions") else ""
     raise NotFoundError(f"unknown URL or method: {request.method} {request.path}.{hint}", code="unknown_url")
-
-
-async def _say_that_we_stop(request: web.Request, response: web.StreamResponse) -> None:
-    """A client that is told of the end sends its next request elsewhere, and not to a connection about to close."""
-    if request.app[STOPPING].is_set() and response.status != 101:
-        response.headers["Connection"] = "close"
-        response.force_close()
 
 
 async def _end_tunnels(app: web.Application) -> None:

@@ -1,6 +1,7 @@
 """A client's chat request as it came in: its bytes, and what they say."""
 
 import asyncio
+import json
 import time
 import uuid
 import zlib
@@ -101,15 +102,28 @@ def too_large() -> TooLargeError:
 
 def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
     try:
-        text = _decompressed(raw, encoding.lower())
-        body = orjson.loads(text)
-    except (orjson.JSONDecodeError, zlib.error) as error:
+        body = _loaded(_decompressed(raw, encoding.lower()))
+    except (ValueError, RecursionError, zlib.error) as error:
         raise BadRequestError(
             f"We could not parse the JSON body of your request: {error}", code="invalid_json"
         ) from None
     if not isinstance(body, dict):
         raise BadRequestError("The JSON body of your request must be an object.", code="invalid_json")
     return body
+
+
+def _loaded(text: bytes) -> Any:
+    """orjson refuses what others take: half a surrogate pair, deep nesting, NaN. Whether it is wrong is the upstream's
+    to say."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        body = json.loads(text)
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        for named in (body, metadata):  # what names a model or a task is text: it stands in headers, labels, the log
+            if isinstance(named, dict):
+                f"{named.get('model')} {named.get('task')}".encode()
+        return body
 
 
 def _decompressed(raw: bytes, encoding: str) -> bytes:

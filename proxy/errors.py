@@ -20,6 +20,7 @@ from aiohttp import web
 
 from compiler.errors import StoreError
 from proxy.headers import ERROR
+from proxy.upload import UploadError
 
 
 class ProxyError(Exception):
@@ -103,6 +104,8 @@ def translate(error: Exception, upstream: str) -> ProxyError:
         return error
     if isinstance(error, TimeoutError):
         return UpstreamTimeoutError(f"upstream {upstream!r} did not answer in time")
+    if isinstance(error, UploadError):
+        return BadRequestError(str(error))
     if isinstance(error, aiohttp.ClientPayloadError):
         return UpstreamFailedError(f"upstream {upstream!r} broke off its answer", code="upstream_broke_off")
     if isinstance(error, aiohttp.ClientError | OSError):

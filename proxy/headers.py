@@ -33,14 +33,15 @@ HOP_BY_HOP = frozenset(
 )
 OURS = b"x-cuecard-"
 ORDINARY = (b"keep-alive", b"close")  # values of Connection that name no header
-HOST, ORIGIN, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Content-Type")
+HOST, ORIGIN, SERVER, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Server"), istr("Content-Type")
 FETCH_SITE = istr("Sec-Fetch-Site")
 CONTENT_ENCODING, ACCEPT_ENCODING, CONTENT_LENGTH = (
     istr("Content-Encoding"),
     istr("Accept-Encoding"),
     istr("Content-Length"),
 )
-AUTHORIZATION = istr("Authorization")
+AUTHORIZATION, UPGRADE = istr("Authorization"), istr("Upgrade")
+CONNECTION, TRANSFER_ENCODING = istr("Connection"), istr("Transfer-Encoding")
 PROTOCOL = istr("Sec-WebSocket-Protocol")
 KEY_PROTOCOL = "openai-insecure-api-key."
 ACCOUNT_PROTOCOLS = (KEY_PROTOCOL, "openai-organization.", "openai-project.")

@@ -1,5 +1,6 @@
 """From a decision to the calls that may be made for it, in order: the last one is answered with whatever comes."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -74,7 +75,7 @@ class Planner:
             return attempt._replace(incumbent=view.task.incumbent is not None)
         endpoint, bare = self._endpoints.resolve(call.model)
         rewritten = call.rewritten or bare != call.model
-        body = orjson.dumps({**call.body, "model": bare}) if rewritten else call.raw
+        body = _written({**call.body, "model": bare}) if rewritten else call.raw
         client_key = call.own_key and (endpoint is self._endpoints.first or bare != call.model)
         return Attempt("original", endpoint, bare, body, client_key, rewritten, incumbent=True)
 
@@ -89,7 +90,7 @@ class Planner:
             route="original",
             endpoint=endpoint,
             model=bare,
-            body=orjson.dumps(body),
+            body=_written(body),
             client_key=call.own_key and endpoint is addressed,
             rewritten=True,
             hide_usage=call.stream and not call.wants_usage,
@@ -99,3 +100,10 @@ class Planner:
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     options = body.get("stream_options")
     return dict(options) if isinstance(options, dict) else {}
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # what only json could read, only json can write
+        return json.dumps(body).encode()

@@ -17,6 +17,7 @@ from proxy.errors import translate
 from proxy.exchange import Exchange
 from proxy.gateway import Gateway
 from proxy.meter import Ended
+from proxy.reply import Reply, WholeReply
 from proxy.tunnel import tunnel, upgrade_headers
 from proxy.upstream import Answer
 
@@ -82,7 +83,7 @@ class Relay:
             async with answer:
                 if exchange.attempt.body and not exchange.streamed:
                     return await self._answer(exchange, answer, await _read(exchange, answer))
-                if isinstance(answer, aiohttp.ClientResponse) and answer.status == 101:
+                if answer.status == 101:
                     self._gateway.watch.end(exchange)  # a WebSocket may be silent as long as it likes
                     with self._gateway.tunnelling():
                         return await tunnel(self._request, answer, self._headers(exchange, answer))
@@ -108,7 +109,6 @@ class Relay:
                 sent.popall(name, None)
             sent[headers.CONTENT_TYPE] = "application/json"
         exchange.sent = True
-        answer: Answer
         try:
             with exchange:
                 if attempt.body:
@@ -121,14 +121,14 @@ class Relay:
         exchange.head(answer)
         return answer
 
-    async def _send_on(self, exchange: Exchange, sent: headers.Headers) -> aiohttp.ClientResponse:
+    async def _send_on(self, exchange: Exchange, sent: headers.Headers) -> Answer:
         """The client's own request, its body as it comes in."""
         request, data = self._request, None
         sent.update(upgrade_headers(request))
+        if request.content_length is not None:
+            sent[headers.CONTENT_LENGTH] = str(request.content_length)
         if request.can_read_body:
             data = _heard(exchange, request.content)
-            if request.content_length is not None:
-                sent[headers.CONTENT_LENGTH] = str(request.content_length)
         upstream = self._gateway.upstream
         return await upstream.send(request.method, exchange.attempt.endpoint, self._call.path, sent, data)
 
@@ -180,7 +180,7 @@ class Relay:
             shown[headers.COST] = f"{cost:.9f}"
         if baseline is not None:
             shown[headers.BASELINE] = f"{baseline:.9f}"
-        response = web.Response(status=answer.status, reason=answer.reason, headers=shown, body=body)
+        response = WholeReply(status=answer.status, reason=answer.reason, headers=shown, body=body)
         exchange.heard = now()
         self._begun = True
         try:
@@ -199,7 +199,7 @@ class Relay:
             shown[headers.CONTENT_LENGTH] = answer.headers[headers.CONTENT_LENGTH]
         hide_usage = exchange.attempt.hide_usage and exchange.streamed and not exchange.encoding
         shorten: Filter | None = sse.WithoutUsage() if hide_usage else None
-        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=shown)
+        response = Reply(status=answer.status, reason=answer.reason, headers=shown)
         self._begun = True
         await response.prepare(self._request)
         try:

@@ -7,13 +7,14 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11, StreamWriter
 from multidict import CIMultiDict
 
 from proxy.errors import UpstreamFailedError
+from proxy.reply import Reply
+from proxy.upstream import Answer
 
 LINGER = 10.0  # seconds that a side which does not read has for what was written to it before the end
 
@@ -30,7 +31,7 @@ def upgrade_headers(request: web.Request) -> dict[str, str]:
     return {}
 
 
-async def tunnel(request: web.Request, answer: aiohttp.ClientResponse, shown: CIMultiDict[str]) -> web.StreamResponse:
+async def tunnel(request: web.Request, answer: Answer, shown: CIMultiDict[str]) -> web.StreamResponse:
     """Switches the client over as `answer`, a 101, says; then both ways until one side ends, which ends the other."""
     connection = answer.connection
     upstream = connection.protocol if connection else None
@@ -39,7 +40,7 @@ async def tunnel(request: web.Request, answer: aiohttp.ClientResponse, shown: CI
         raise UpstreamFailedError("the upstream switched protocols unasked", code="upstream_broke_off")
     client = request.protocol
     shown.update({"Connection": "Upgrade", "Upgrade": answer.headers["Upgrade"]})
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=shown)
+    response = Reply(status=answer.status, reason=answer.reason, headers=shown)
     response.force_close()
     ended = asyncio.Event()
     pipes: tuple[Any, Any] = (_Pipe(client, upstream, ended), _Pipe(upstream, client, ended))

@@ -1,10 +1,11 @@
-"""A whole request and its answer on one of aiohttp's pooled connections, without what its client does for each request
-(cookies, redirects, tracing, re-checking headers that its server has just parsed): a quarter of a short request's time.
+"""A request and its answer on one of aiohttp's pooled connections, byte for byte, without what its client does for each
+request: cookies, redirects, a second try, headers of its own, headers that differ in case made one.
 
 Connections, TLS, DNS, keep-alive and the parser are aiohttp's. docs/decisions/0002 says why and what it leans on.
 """
 
 import asyncio
+from collections.abc import AsyncIterable
 from typing import Self
 from weakref import WeakSet
 
@@ -18,10 +19,13 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from proxy.call import now
-from proxy.headers import Headers
+from proxy.headers import CONTENT_LENGTH, UPGRADE, Headers
+from proxy.upload import Upload
 
 MAX_LINE = MAX_FIELD = 65_536  # bytes of an answer's status line, and of one header
 MAX_HEADERS = 256
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+Body = bytes | AsyncIterable[bytes] | None
 CLOSED_SECONDS = 1.0  # within which a connection that was closed when we wrote to it says so
 
 
@@ -32,24 +36,38 @@ class BadAnswerError(aiohttp.ClientError):
 class WireAnswer:
     """As much of `aiohttp.ClientResponse` as is needed: head, body, and the connection given back at the end."""
 
-    def __init__(self, connection: Connection, message: RawResponseMessage, content: StreamReader) -> None:
+    def __init__(
+        self, connection: Connection, message: RawResponseMessage, content: StreamReader, upload: Upload | None
+    ) -> None:
         self.status: int = message.code
         self.reason: str | None = message.reason
         self.headers: CIMultiDictProxy[str] = message.headers
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
         self.content = content
-        self._connection: Connection | None = connection
-        content.on_eof(self._ended)
+        self.connection: Connection | None = connection
+        self._upload = upload
+        if message.code != 101:  # what was switched over has no end of its own
+            content.on_eof(self._ended)
+
+    async def read(self) -> bytes:
+        return await self.content.read()
 
     def _ended(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
+        connection, self.connection = self.connection, None
+        if connection and (self._upload is None or self._upload.whole):
             connection.release()
+        elif connection:  # answered before it had heard the request out
+            self._drop(connection)
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self.connection = self.connection, None
         if connection:  # not read to its end: nobody else can use it
-            connection.close()
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if self._upload:
+            self._upload.stop()
+        connection.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,73 +81,98 @@ class Wire:
         self._connector = connector
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         self._read_buffer = read_buffer
-        self._origins: dict[tuple[str, str], aiohttp.ClientRequest] = {}
+        self._origins: dict[URL, aiohttp.ClientRequest] = {}
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
-    async def post(self, url: URL, headers: Headers, body: bytes) -> WireAnswer:
-        """The answer's head. Raises aiohttp.ClientError, OSError or TimeoutError.
+    async def send(self, method: str, origin: URL, target: str, headers: Headers, body: Body) -> WireAnswer:
+        """The answer's head; the caller reads or closes the rest. `target`: path and query as they are to be sent.
+
+        A body of bytes is a chat request's; one still coming in has its length in `headers`, or goes in chunks.
+        Raises aiohttp.ClientError (an UploadError is the client's doing), OSError or TimeoutError.
 
         Sent twice in one case only: a kept connection that the upstream closes just as we write to it. That is how
-        servers end idle connections, and an app that connects by itself would not have met it.
+        servers end idle connections, and an app that connects by itself would not have met it. Never what may change
+        something there: a file deleted twice is a 404.
         """
-        connection = await self._connect(url)
-        kept, began = connection.protocol in self._used, now()
+        connection = await self._connect(origin)
+        again = connection.protocol in self._used and (method in SAFE or isinstance(body, bytes))
+        began = now()
         try:
-            return await self._post(connection, url, headers, body)
+            return await self._send(connection, method, origin, target, headers, body)
         except (aiohttp.ServerDisconnectedError, ConnectionError):
-            if not kept or now() - began > CLOSED_SECONDS:
+            if not again or now() - began > CLOSED_SECONDS:
                 raise
-        return await self._post(await self._connect(url), url, headers, body)
+        return await self._send(await self._connect(origin), method, origin, target, headers, body)
 
-    async def _connect(self, url: URL) -> Connection:
-        return await self._connector.connect(self._origin(url), [], self._timeout)
+    async def _connect(self, origin: URL) -> Connection:
+        return await self._connector.connect(self._origin(origin), [], self._timeout)
 
-    async def _post(self, connection: Connection, url: URL, headers: Headers, body: bytes) -> WireAnswer:
+    async def _send(
+        self, connection: Connection, method: str, origin: URL, target: str, headers: Headers, body: Body
+    ) -> WireAnswer:
+        upload: Upload | None = None
         try:
-            protocol = connection.protocol
-            if protocol is None or protocol.transport is None:
+            protocol = self._ready(connection, method)
+            transport = protocol.transport
+            if transport is None:
                 raise aiohttp.ServerDisconnectedError
-            self._used.add(protocol)
-            protocol.set_response_params(
-                read_until_eof=True,
-                auto_decompress=False,
-                read_bufsize=self._read_buffer,
-                max_line_size=MAX_LINE,
-                max_field_size=MAX_FIELD,
-                max_headers=MAX_HEADERS,
-            )
-            protocol.transport.writelines((_head(url, headers, len(body)), body))
-            message, content = await _answered(protocol)
-            return WireAnswer(connection, message, content)
+            if isinstance(body, bytes):
+                length = f"Content-Length: {len(body)}\r\n"
+                transport.writelines((_head(method, origin, target, length, headers), body))
+            else:
+                in_chunks = body is not None and CONTENT_LENGTH not in headers
+                framing = "Transfer-Encoding: chunked\r\n" if in_chunks else ""
+                transport.write(_head(method, origin, target, framing, headers))
+                upload = Upload(protocol, body, in_chunks=in_chunks) if body is not None else None
+            message, content = await _answered(protocol, may_switch=UPGRADE in headers)
+            return WireAnswer(connection, message, content, upload)
         except BaseException:
+            if upload:
+                upload.stop()
             connection.close()
             raise
 
-    def _origin(self, url: URL) -> aiohttp.ClientRequest:
+    def _ready(self, connection: Connection, method: str) -> ResponseHandler:
+        """The connection's protocol with a parser of its own: what trailed the last answer is not in this one."""
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ServerDisconnectedError
+        self._used.add(protocol)
+        protocol.set_response_params(
+            skip_payload=method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=self._read_buffer,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_FIELD,
+            max_headers=MAX_HEADERS,
+        )
+        return protocol
+
+    def _origin(self, origin: URL) -> aiohttp.ClientRequest:
         """What the connector wants to know of a request, the same for all to one server."""
-        key = url.scheme, url.raw_authority
-        found = self._origins.get(key)
+        found = self._origins.get(origin)
         if found is None:
             loop = asyncio.get_running_loop()
-            found = self._origins[key] = aiohttp.ClientRequest("POST", url.origin(), loop=loop)
+            found = self._origins[origin] = aiohttp.ClientRequest("POST", origin, loop=loop)
         return found
 
 
-async def _answered(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+async def _answered(protocol: ResponseHandler, *, may_switch: bool) -> tuple[RawResponseMessage, StreamReader]:
     while True:
         try:
             message, content = await protocol.read()
         except HttpProcessingError as error:
             raise BadAnswerError(f"the answer is not HTTP ({type(error).__name__})") from None
-        if message.code == 101:
+        if message.code == 101 and not may_switch:
             raise BadAnswerError("the upstream switched protocols unasked")
-        if not 100 <= message.code < 200:  # 103 Early Hints, or a 100 nobody asked for
+        if message.code == 101 or not 100 <= message.code < 200:  # 103 Early Hints, or a 100 nobody asked for
             return message, content
 
 
-def _head(url: URL, headers: Headers, length: int) -> bytes:
+def _head(method: str, origin: URL, target: str, framing: str, headers: Headers) -> bytes:
     """Header bytes go out as they came in: decoded with surrogates, encoded with them."""
-    lines = [f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\nContent-Length: {length}\r\n"]
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {origin.host_port_subcomponent}\r\n{framing}"]
     lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
     lines.append("\r\n")
     return "".join(lines).encode("utf-8", "surrogateescape")

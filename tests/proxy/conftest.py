@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from compiler.card import Card
 from compiler.endpoint import Endpoint
@@ -17,6 +18,7 @@ from proxy.exchange import Exchange
 from proxy.plan import Attempt
 from tests.fake_upstream import FakeUpstream
 from tests.proxy.gateway import Proxy, running
+from tests.proxy.sockets import OK, RawClient, RawUpstream
 
 
 def _chat(text: str = "so happy", /, **more: Any) -> dict[str, Any]:
@@ -86,3 +88,25 @@ async def run(tmp_path: Path, fake: FakeUpstream) -> AsyncIterator[Callable[...,
             return await stack.enter_async_context(running(fake, tmp_path, **more))
 
         yield start
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def raw_proxy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy]:
+    """The proxy before a plain socket, with no key of its own; for tests that run in their module's loop."""
+    async with RawUpstream() as upstream:
+        settings = {"upstreams": {"raw": {"base_url": upstream.url}}, "log": {"requests": False}}
+        async with running(upstream, tmp_path_factory.mktemp("raw"), **settings) as proxy:
+            yield proxy
+
+
+@pytest.fixture
+def upstream(raw_proxy: Proxy) -> RawUpstream:
+    raw_proxy.fake.answers(OK)
+    return raw_proxy.fake
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(raw_proxy: Proxy, upstream: RawUpstream) -> AsyncIterator[RawClient]:
+    client = await RawClient.open(raw_proxy.port)
+    yield client
+    client.close()

@@ -27,6 +27,7 @@ from proxy.metrics import Metrics
 from proxy.settings import Settings
 from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream
+from tests.proxy.sockets import RawUpstream
 
 PATIENCE = 10.0
 
@@ -35,7 +36,7 @@ PATIENCE = 10.0
 class Proxy:
     url: str
     port: int
-    fake: FakeUpstream
+    fake: FakeUpstream | RawUpstream
     settings: Settings
     store: Store
     http: aiohttp.ClientSession
@@ -72,7 +73,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running(fake: FakeUpstream, folder: Path, **more: Any) -> AsyncIterator[Proxy]:
+async def running(fake: FakeUpstream | RawUpstream, folder: Path, **more: Any) -> AsyncIterator[Proxy]:
     settings = Settings.model_validate(
         {
             "upstreams": {"fake": {"base_url": fake.url, "api_key": "sk-ours"}},

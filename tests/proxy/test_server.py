@@ -11,7 +11,7 @@ from tests.proxy.gateway import Proxy
 KEY = b"sk-canary-0123456789"
 GET = b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-MANY = b"".join(b"X-%d: %s\r\n" % (number, KEY) for number in range(200))
+MANY = b"".join(b"X-%d: %s\r\n" % (number, KEY) for number in range(300))
 PATIENCE = 10.0
 
 NO_HTTP = {
@@ -32,7 +32,7 @@ TOO_MUCH = {
     "a header of 80 kB": GET + b"Authorization: Bearer " + KEY * 4_000 + b"\r\n\r\n",
     "a header's name of 80 kB": GET + KEY * 4_000 + b": x\r\n\r\n",
     "an address of 80 kB": b"GET /v1/files?api_key=" + KEY * 4_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "200 headers": GET + MANY + b"\r\n",
+    "300 headers": GET + MANY + b"\r\n",
 }
 
 

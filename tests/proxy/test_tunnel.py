@@ -17,9 +17,9 @@ from aiohttp.base_protocol import BaseProtocol
 
 from compiler.endpoint import Endpoint
 from proxy import headers, tunnel
-from proxy.errors import ProxyError
-from proxy.settings import Timeouts
-from proxy.upstream import Upstream
+from proxy.errors import ProxyError, translate
+from proxy.upstream import READ_BUFFER, Upstream
+from proxy.wire import BadAnswerError, Wire
 
 PATIENCE = 10.0
 ALL_BYTES = bytes(range(256))  # as frames: reserved bits, unknown opcodes, wrong masking
@@ -85,7 +85,10 @@ async def proxied(port: int, *, cancellation: bool = True) -> AsyncIterator[Prox
         sent = headers.to_upstream(request.raw_headers, endpoint, client_key=True)
         sent.update(tunnel.upgrade_headers(request))
         data = request.content if request.can_read_body else None
-        answer = await upstream.send(request.method, endpoint, request.raw_path, sent, data)
+        try:
+            answer = await upstream.send(request.method, endpoint, request.raw_path, sent, data)
+        except BadAnswerError as error:
+            return translate(error, "raw").response()
         async with answer:
             shown = headers.to_client(answer.raw_headers)
             if answer.status == 101:
@@ -100,8 +103,8 @@ async def proxied(port: int, *, cancellation: bool = True) -> AsyncIterator[Prox
     app = web.Application()
     app.router.add_route("*", "/v1/{path:.*}", handle)
     runner = web.AppRunner(app, handler_cancellation=cancellation, access_log=None, shutdown_timeout=0.01)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        upstream = Upstream(session, Timeouts())
+    async with connector:
+        upstream = Upstream(Wire(connector, connect_seconds=PATIENCE, read_buffer=READ_BUFFER))
         await runner.setup()
         listening = _listening()
         proxy = Proxy(listening.getsockname()[1], connector, runner)
