@@ -67,7 +67,7 @@ def _role(pid: int) -> str:
         return words[-1]
     if "proxy.cli" in words:
         return "supervisor"
-    return words[0].rpartition("/")[2].partition(":")[0]
+    return words[0].partition(" ")[0].rpartition("/")[2].rstrip(":")
 
 
 def _all() -> Iterable[Usage]:

@@ -70,7 +70,7 @@ class Run:
         return [c for c in self.contenders if c.pid is None or c.workers == case.workers]
 
     def drop(self, contender: Contender, why: str) -> None:
-        self.failed[_title(contender.name, contender.workers)] = why
+        self.failed[tables.titled(contender.name, contender.workers)] = why
         self.contenders.remove(contender)
         for case, rounds in self.cases.items():
             if case.workers == contender.workers:
@@ -90,10 +90,6 @@ class Run:
         }
 
 
-def _title(name: str, workers: int) -> str:
-    return name if workers == 1 else f"{name} x {workers}"
-
-
 async def run(options: Options) -> Run:
     """Starts everyone, measures, ends everyone."""
     found = Run()
@@ -103,7 +99,7 @@ async def run(options: Options) -> Run:
         found.contenders.append(recipes.direct(upstream))
         servers: dict[str, int] = {}
         for recipe in _recipes(options, found):
-            title = _title(recipe.name, recipe.workers)
+            title = tables.titled(recipe.name, recipe.workers)
             SHOW.print(f"starting {title}")
             found.how[title] = recipe.how
             try:

@@ -9,9 +9,9 @@ from bench.processes import Footprint
 from bench.servers import Kind
 
 TITLES: dict[Kind, str] = {
-    "whole": "Whole answers",
-    "stream": "Streams of 50 events as fast as they can be had; p50 until the first event",
-    "paced": "Streams of 50 events, one each 10 ms; p50 until the first event",
+    "whole": "Whole answers; CPU for 1,000 requests",
+    "stream": "Streams of 50 events as fast as they can be had; p50 until the first event, CPU for 1,000 events",
+    "paced": "Streams of 50 events, one each 10 ms; p50 until the first event, CPU for 1,000 events",
 }
 UNITS: dict[Kind, str] = {"whole": "requests", "stream": "events", "paced": "events"}
 
@@ -19,17 +19,16 @@ UNITS: dict[Kind, str] = {"whole": "requests", "stream": "events", "paced": "eve
 def speed(kind: Kind, rows: Sequence[Row]) -> Table:
     unit = UNITS[kind]
     table = Table(title=TITLES[kind], title_justify="left")
-    for heading in ("workers", "c", "server"):
-        table.add_column(heading, justify="left" if heading == "server" else "right")
-    headings = (f"{unit}/s", "x bare", "p50 ms", "added ms", "x bare", "p99 ms", f"CPU s/1,000 {unit}")
+    table.add_column("c", justify="right")
+    table.add_column("server", min_width=13)
+    headings = (f"{unit}/s", "x bare", "p50 ms", "added ms", "x bare", "p99 ms", "CPU s/1,000")
     for heading in headings:
         table.add_column(heading, justify="right")
     for number, row in enumerate(rows):
         last = number + 1 == len(rows) or rows[number + 1].case != row.case
         table.add_row(
-            str(row.case.workers),
             str(row.case.concurrency),
-            row.server,
+            titled(row.server, row.case.workers),
             f"{row.rate:,.0f}",
             _shown(row.rate_to_bare, 2),
             f"{row.wait_ms:.3f}",
@@ -40,6 +39,10 @@ def speed(kind: Kind, rows: Sequence[Row]) -> Table:
             end_section=last,
         )
     return table
+
+
+def titled(server: str, workers: int) -> str:
+    return server if workers == 1 else f"{server} x {workers}"
 
 
 def _shown(value: float | None, digits: int) -> str:
@@ -58,5 +61,6 @@ def verdicts(bars: Sequence[Bar]) -> Table:
     table = Table("bar", "wanted", "seen", "", title="Bars (one worker)", title_justify="left")
     for bar in bars:
         seen = "not measured" if bar.seen is None else f"{bar.seen:.2f}"
-        table.add_row(bar.name, bar.wanted, seen, "pass" if bar.passed else "[red]FAIL[/]")
+        verdict = "pass" if bar.passed else "" if bar.seen is None else "[red]FAIL[/]"
+        table.add_row(bar.name, bar.wanted, seen, verdict)
     return table

@@ -30,12 +30,13 @@ from_pypi() { # FOLDER REQUIREMENT...
     "${PYTHON:-python3}" -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
 }
 
-from_npm() {
-    command -v node && npm install --prefix .peers/portkey --no-save --no-package-lock --no-audit --no-fund "$@"
+from_npm() { # FOLDER, its package.json is FOLDER.json here
+    command -v npm && mkdir -p ".peers/$1" && cp "bench/peers/$1.json" ".peers/$1/package.json" &&
+        npm install --prefix ".peers/$1" --no-package-lock --no-audit --no-fund
 }
 
 try nginx from_debian
 try tensorzero from_pypi tensorzero 'tensorzero==2026.6.0'
 try litellm from_pypi litellm 'litellm[proxy]==1.100.5'
-try portkey from_npm '@portkey-ai/gateway@1.15.2'
+try portkey from_npm portkey
 [ -z "$failed" ]
