@@ -93,7 +93,7 @@ def _rate(sample: Sample, direct: Sample) -> float:
 
 
 def added(rounds: Rounds, name: str) -> float:
-    pairs = zip(rounds[name], rounds[NOTHING], strict=False)
+    pairs = zip(rounds[name], rounds[NOTHING], strict=True)
     return statistics.median(_added(sample, direct) for sample, direct in pairs) * 1_000
 
 
@@ -102,7 +102,7 @@ def ratio(rounds: Rounds, name: str, other: str, value: Callable[[Sample, Sample
     if name not in rounds or other not in rounds:
         return None
     found = []
-    for mine, its, direct in zip(rounds[name], rounds[other], rounds[NOTHING], strict=False):
+    for mine, its, direct in zip(rounds[name], rounds[other], rounds[NOTHING], strict=True):
         below = value(its, direct)
         if below > 0:
             found.append(value(mine, direct) / below)

@@ -80,13 +80,13 @@ class Contender:
     def name(self) -> str:
         return self.ask.name
 
-    def request(self, kind: Kind) -> bytes:
+    def request(self, kind: Kind, *, usage: bool = True) -> bytes:
         body: dict[str, Any] = {
             "model": self.ask.model.format("paced" if kind == "paced" else "instant"),
             "messages": [{"role": "user", "content": "hello " * 40}],
         }
         if kind != "whole":
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+            body |= {"stream": True} | ({"stream_options": {"include_usage": True}} if usage else {})
         headers = {"Authorization": "Bearer sk-bench", **self.ask.headers}
         if task := self.ask.tasks.get(kind):
             headers["X-Cuecard-Task"] = task

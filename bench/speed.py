@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ class Options:
     kinds: Sequence[Kind]
     workers: Sequence[int]
     only: frozenset[str]
+    usage: bool = True  # whether streams ask for theirs
 
     def wants(self, name: str) -> bool:
         return not self.only or name in self.only or name in ("direct", "bare")
@@ -72,9 +74,6 @@ class Run:
     def drop(self, contender: Contender, why: str) -> None:
         self.failed[tables.titled(contender.name, contender.workers)] = why
         self.contenders.remove(contender)
-        for case, rounds in self.cases.items():
-            if case.workers == contender.workers:
-                rounds.pop(contender.name, None)
 
     def rows(self) -> list[Row]:
         return [row for case, rounds in self.cases.items() for row in rows(case, rounds)]
@@ -91,7 +90,8 @@ class Run:
 
 
 async def run(options: Options) -> Run:
-    """Starts everyone, measures, ends everyone."""
+    """Starts everyone, measures, ends everyone, also when told to stop."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, asyncio.current_task())
     found = Run()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cuecard-bench-")))
@@ -109,10 +109,15 @@ async def run(options: Options) -> Run:
                 continue
             found.contenders += [c for c in contenders if options.wants(c.name)]
             servers[title] = contenders[0].pid or 0
-        await _warm_up(found)
+        await _warm_up(options, found)
         await _measure(options, found)
         found.memory = [footprint(title, pid) for title, pid in servers.items()]
     return found
+
+
+def _stop(running: asyncio.Task[Any] | None) -> None:
+    if running:
+        running.cancel()
 
 
 def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
@@ -128,12 +133,12 @@ def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
             found.failed[name] = "not installed (make peers)"
 
 
-async def _warm_up(found: Run) -> None:
+async def _warm_up(options: Options, found: Run) -> None:
     SHOW.print("warming up")
     for contender in [*found.contenders]:
         for kind in KINDS:
             if contender in found.contenders:
-                await _sample(found, contender, Case(kind, 8, contender.workers), WARM_UP)
+                await _sample(options, found, contender, Case(kind, 8, contender.workers), WARM_UP)
 
 
 async def _measure(options: Options, found: Run) -> None:
@@ -145,9 +150,11 @@ async def _measure(options: Options, found: Run) -> None:
             for number in range(options.rounds):
                 progress.update(bar, description=f"{case.kind}, c={case.concurrency}, {case.workers} workers")
                 for contender in _in_turn(found.of(case), number):
-                    sample = await _sample(found, contender, case, options.seconds)
+                    sample = await _sample(options, found, contender, case, options.seconds)
                     if sample:
                         rounds[contender.name].append(sample)
+                    else:
+                        del rounds[contender.name]
                 progress.advance(bar)
 
 
@@ -157,14 +164,16 @@ def _in_turn(contenders: list[Contender], number: int) -> list[Contender]:
     return contenders[first:] + contenders[:first]
 
 
-async def _sample(found: Run, contender: Contender, case: Case, seconds: float) -> Sample | None:
+async def _sample(options: Options, found: Run, contender: Contender, case: Case, seconds: float) -> Sample | None:
     """None where the contender failed, which puts it out of the run."""
-    request, streams = contender.request(case.kind), case.kind != "whole"
-    expects = contender.ask.expects
+    streams, expects = case.kind != "whole", contender.ask.expects
+    request = contender.request(case.kind, usage=options.usage)
     before = cpu_seconds(contender.pid) if contender.pid else 0.0
     try:
         seen = await load(contender.port, request, case.concurrency, seconds, streams=streams, expects=expects)
     except LoadError as error:
+        if contender.pid is None:
+            raise  # nothing can be compared any more
         found.drop(contender, f"{case.kind}, c={case.concurrency}: {error}")
         return None
     await asyncio.sleep(SETTLE)
@@ -198,13 +207,17 @@ def _options() -> tuple[Options, argparse.Namespace]:
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--concurrency", nargs="+", type=int, default=CONCURRENCIES)
     parser.add_argument("--workers", nargs="+", type=int, default=(1, 2))
+    parser.add_argument(
+        "--without-usage", action="store_true", help="streams don't ask for it, and Cuecard's learner counts tokens"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--check", action="store_true", help="exit code 1 if a bar is missed")
     given = parser.parse_args()
     if unknown := set(given.only) - set(NAMES):
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(NAMES)}")
     only = frozenset(given.only)
-    return Options(given.rounds, given.seconds, given.concurrency, given.kinds, given.workers, only), given
+    shape = given.concurrency, given.kinds, given.workers
+    return Options(given.rounds, given.seconds, *shape, only, usage=not given.without_usage), given
 
 
 def main() -> None:
