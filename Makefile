@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-real check bench
+.PHONY: demo serve test test-real check bench peers
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuecard needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -26,7 +26,10 @@ test-real: $(VENV)/.demo
 	$(BIN)/pytest -m real
 
 bench: $(VENV)/.installed
-	$(BIN)/python bench/speed.py
+	$(BIN)/python -m bench.speed
+
+peers:
+	bench/peers/install.sh
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,181 +1,233 @@
-"""Cuecard beside a bare aiohttp proxy and no proxy at all, in one run: `make bench`.
+"""Cuecard's speed beside no proxy, nginx, a bare aiohttp proxy and other gateways, in one run: `make bench`.
 
-Every figure is taken in rounds that alternate between the three, so that a noisy machine is noisy for all of them;
-what counts is the ratio. The upstream answers at once, in a process of its own, as does the load.
+Every figure is taken in rounds in which all contenders take turns, so that a noisy machine is noisy for all of them;
+what counts is the ratio inside a round. Upstream and load are processes of their own. Load goes to loopback only.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import re
-import statistics
+import signal
 import sys
 import tempfile
-import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import uvloop
-import yaml
-from aiohttp import web
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.progress import Progress
 
-BODY = json.dumps({"model": "instant", "messages": [{"role": "user", "content": "hello " * 40}]}).encode()
-ANSWER = json.dumps(
-    {
-        "id": "x",
-        "object": "chat.completion",
-        "model": "instant",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "good"}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 50, "completion_tokens": 1, "total_tokens": 51},
-    }
-).encode()
-HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer sk-bench"}
+from bench import gateways, recipes, tables
+from bench.figures import Bar, Case, Rounds, Row, Sample, bars, rows
+from bench.load import LoadError, load
+from bench.processes import Footprint, cpu_seconds, footprint
+from bench.servers import Contender, Kind, Recipe, StartError, started
 
-
-async def instant(request: web.Request) -> web.Response:
-    await request.read()
-    return web.Response(body=ANSWER, content_type="application/json")
+CONCURRENCIES = (1, 8, 64)
+KINDS: tuple[Kind, ...] = ("whole", "stream", "paced")
+NAMES = ("original", "compiled", *(peer.recipe.name for peer in gateways.PEERS))
+SHOW = Console(stderr=True)
+SETTLE = 0.3  # seconds after a measurement: what a server does behind the answers is its own, not the next one's
+WARM_UP = 1.0  # seconds
 
 
-def bare(upstream: str) -> web.Application:
-    """The least an aiohttp proxy can do: read, send on, send back."""
-    app = web.Application()
+@dataclass(frozen=True)
+class Options:
+    rounds: int
+    seconds: float
+    concurrencies: Sequence[int]
+    kinds: Sequence[Kind]
+    workers: Sequence[int]
+    only: frozenset[str]
+    usage: bool = True  # whether streams ask for theirs
 
-    async def session(app: web.Application) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False) as opened:
-            app[SESSION] = opened
-            yield
+    def wants(self, name: str) -> bool:
+        return not self.only or name in self.only or name in ("direct", "bare")
 
-    async def forward(request: web.Request) -> web.Response:
-        body = await request.read()
-        async with request.app[SESSION].post(upstream + request.path, data=body, headers=HEADERS) as answer:
-            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
-
-    app.cleanup_ctx.append(session)
-    app.router.add_post("/v1/chat/completions", forward)
-    return app
-
-
-SESSION = web.AppKey("session", aiohttp.ClientSession)
-
-
-async def run_server(app: web.Application) -> None:
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(f"listens on http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)
-    await asyncio.Event().wait()
+    def cases(self) -> list[Case]:
+        """With more workers there is nothing to see at c=1; paced streams are for what an event costs, at the most."""
+        return [
+            Case(kind, concurrency, workers)
+            for kind in self.kinds
+            for workers in self.workers
+            for concurrency in (self.concurrencies if kind != "paced" else self.concurrencies[-1:])
+            if workers == 1 or concurrency > 1
+        ]
 
 
-@asynccontextmanager
-async def started(*command: str) -> AsyncIterator[str]:
-    process: Process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE)
-    try:
-        while process.stdout and (line := (await process.stdout.readline()).decode()):
-            if found := re.search(r"listens on (http://\S+)/v1", line):
-                yield found[1]
-                break
-        else:
-            raise RuntimeError(f"{command} did not start")
-    finally:
-        process.terminate()
-        await process.wait()
+@dataclass
+class Run:
+    how: dict[str, str] = field(default_factory=dict)
+    contenders: list[Contender] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    cases: dict[Case, Rounds] = field(default_factory=dict)
+    memory: list[Footprint] = field(default_factory=list)
 
+    def of(self, case: Case) -> list[Contender]:
+        return [c for c in self.contenders if c.pid is None or c.workers == case.workers]
 
-async def load(url: str, concurrency: int, seconds: float) -> tuple[float, float]:
-    """(requests a second, p50 in ms) of clients that each send the next request when the last one is answered."""
-    times: list[float] = []
-    end = time.perf_counter() + seconds
+    def drop(self, contender: Contender, why: str) -> None:
+        self.failed[tables.titled(contender.name, contender.workers)] = why
+        self.contenders.remove(contender)
 
-    async def client(http: aiohttp.ClientSession) -> None:
-        while (begun := time.perf_counter()) < end:
-            async with http.post(f"{url}/v1/chat/completions", data=BODY, headers=HEADERS) as answer:
-                await answer.read()
-                assert answer.status == 200
-            times.append(time.perf_counter() - begun)
+    def rows(self) -> list[Row]:
+        return [row for case, rounds in self.cases.items() for row in rows(case, rounds)]
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        await asyncio.gather(*(client(http) for _ in range(concurrency)))
-    return len(times) / seconds, statistics.median(times) * 1_000
-
-
-def configuration(folder: Path, upstream: str) -> str:
-    settings: dict[str, Any] = {
-        "listen": {"port": 0},
-        "upstreams": {"instant": {"base_url": f"{upstream}/v1", "api_key": "none"}},
-        "prices": {"instant": {"input": 1, "output": 1}},
-        "models": {"meta": "instant", "production": ["instant"]},
-        "store": {"url": f"file:{folder / 'store'}"},
-    }
-    file = folder / "cuecard.yaml"
-    file.write_text(yaml.safe_dump(settings))
-    return str(file)
-
-
-async def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(started(__file__, "--upstream"))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        config = await asyncio.to_thread(configuration, folder, upstream)
-        urls = {
-            "direct": upstream,
-            "bare aiohttp": await stack.enter_async_context(started(__file__, "--bare", upstream)),
-            "cuecard": await stack.enter_async_context(started("-m", "proxy.cli", "serve", "--config", config)),
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "cores": os.cpu_count(),
+            "how": self.how,
+            "failed": self.failed,
+            "rows": [row.to_json() for row in self.rows()],
+            "memory": {server.server: server.mib for server in self.memory},
+            "bars": [bar.to_json() for bar in bars(self.cases)],
         }
-        for url in urls.values():
-            await load(url, 4, 1.0)
-        for concurrency in (1, 8, 64):
-            seen: dict[str, list[tuple[float, float]]] = {name: [] for name in urls}
-            for _ in range(rounds):
-                for name, url in urls.items():
-                    seen[name].append(await load(url, concurrency, seconds))
-            rows += [summary(name, concurrency, found) for name, found in seen.items()]
-    return rows
 
 
-def summary(name: str, concurrency: int, found: list[tuple[float, float]]) -> dict[str, Any]:
-    rate, p50 = (statistics.median(values) for values in zip(*found, strict=True))
-    return {"server": name, "concurrency": concurrency, "requests_per_second": rate, "p50_ms": p50}
+async def run(options: Options) -> Run:
+    """Starts everyone, measures, ends everyone, also when told to stop."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, asyncio.current_task())
+    found = Run()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cuecard-bench-")))
+        (upstream,) = await stack.enter_async_context(started(recipes.UPSTREAM, folder / "upstream", 0))
+        found.contenders.append(recipes.direct(upstream))
+        servers: dict[str, int] = {}
+        for recipe in _recipes(options, found):
+            title = tables.titled(recipe.name, recipe.workers)
+            SHOW.print(f"starting {title}")
+            found.how[title] = recipe.how
+            try:
+                contenders = await stack.enter_async_context(started(recipe, folder / title, upstream.port))
+            except StartError as error:
+                found.failed[title] = str(error)
+                continue
+            found.contenders += [c for c in contenders if options.wants(c.name)]
+            servers[title] = contenders[0].pid or 0
+        await _warm_up(options, found)
+        await _measure(options, found)
+        found.memory = [footprint(title, pid) for title, pid in servers.items()]
+    return found
 
 
-def show(rows: list[dict[str, Any]]) -> Table:
-    table = Table("c", "server", "requests/s", "p50 ms", "added p50 ms", "added: x bare", "requests/s: x bare")
-    by = {(row["concurrency"], row["server"]): row for row in rows}
-    for (concurrency, name), row in by.items():
-        direct, other = by[concurrency, "direct"], by[concurrency, "bare aiohttp"]
-        added, added_bare = row["p50_ms"] - direct["p50_ms"], other["p50_ms"] - direct["p50_ms"]
-        ratios = (f"{added / added_bare:.2f}", f"{row['requests_per_second'] / other['requests_per_second']:.2f}")
-        shown = (f"{row['requests_per_second']:,.0f}", f"{row['p50_ms']:.3f}", f"{added:.3f}")
-        table.add_row(str(concurrency), name, *shown, *(ratios if name != "direct" else ("-", "-")))
-    return table
+def _stop(running: asyncio.Task[Any] | None) -> None:
+    if running:
+        running.cancel()
+
+
+def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
+    for workers in options.workers:
+        yield recipes.bare(workers)
+        if options.wants("original") or options.wants("compiled"):
+            yield recipes.cuecard(workers)
+    for peer in gateways.PEERS:
+        name = peer.recipe.name
+        if options.wants(name) and peer.is_installed():
+            yield peer.recipe
+        elif options.wants(name):
+            found.failed[name] = "not installed (make peers)"
+
+
+async def _warm_up(options: Options, found: Run) -> None:
+    SHOW.print("warming up")
+    for contender in [*found.contenders]:
+        for kind in KINDS:
+            if contender in found.contenders:
+                await _sample(options, found, contender, Case(kind, 8, contender.workers), WARM_UP)
+
+
+async def _measure(options: Options, found: Run) -> None:
+    cases = options.cases()
+    with Progress(console=SHOW, transient=True) as progress:
+        bar = progress.add_task("", total=len(cases) * options.rounds)
+        for case in cases:
+            rounds = found.cases[case] = {c.name: [] for c in found.of(case)}
+            for number in range(options.rounds):
+                progress.update(bar, description=f"{case.kind}, c={case.concurrency}, {case.workers} workers")
+                for contender in _in_turn(found.of(case), number):
+                    sample = await _sample(options, found, contender, case, options.seconds)
+                    if sample:
+                        rounds[contender.name].append(sample)
+                    else:
+                        del rounds[contender.name]
+                progress.advance(bar)
+
+
+def _in_turn(contenders: list[Contender], number: int) -> list[Contender]:
+    """Another one begins each round: nobody always comes after the same one."""
+    first = number % len(contenders)
+    return contenders[first:] + contenders[:first]
+
+
+async def _sample(options: Options, found: Run, contender: Contender, case: Case, seconds: float) -> Sample | None:
+    """None where the contender failed, which puts it out of the run."""
+    streams, expects = case.kind != "whole", contender.ask.expects
+    request = contender.request(case.kind, usage=options.usage)
+    before = cpu_seconds(contender.pid) if contender.pid else 0.0
+    try:
+        seen = await load(contender.port, request, case.concurrency, seconds, streams=streams, expects=expects)
+    except LoadError as error:
+        if contender.pid is None:
+            raise  # nothing can be compared any more
+        found.drop(contender, f"{case.kind}, c={case.concurrency}: {error}")
+        return None
+    await asyncio.sleep(SETTLE)
+    return Sample(seen, (cpu_seconds(contender.pid) if contender.pid else 0.0) - before)
+
+
+def _print(found: Run) -> list[Bar]:
+    console = Console(width=max(100, Console().width))
+    measured = found.rows()
+    for kind in KINDS:
+        if of_kind := [row for row in measured if row.case.kind == kind]:
+            console.print(tables.speed(kind, of_kind))
+    console.print(tables.memory(found.memory))
+    for title, how in found.how.items():
+        console.print(f"{title}: {how}", highlight=False)
+    for title, why in found.failed.items():
+        console.print(f"[red]not measured:[/] {title}: {escape(why)}", highlight=False)
+    verdicts = bars(found.cases)
+    console.print(tables.verdicts(verdicts))
+    console.print(f"{os.cpu_count()} cores, shared by upstream, contender and load", highlight=False)
+    return verdicts
+
+
+def _options() -> tuple[Options, argparse.Namespace]:
+    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(NAMES)}; bare is always in"
+    )
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--concurrency", nargs="+", type=int, default=CONCURRENCIES)
+    parser.add_argument("--workers", nargs="+", type=int, default=(1, 2))
+    parser.add_argument(
+        "--without-usage", action="store_true", help="streams don't ask for it, and Cuecard's learner counts tokens"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    parser.add_argument("--check", action="store_true", help="exit code 1 if a bar is missed")
+    given = parser.parse_args()
+    if unknown := set(given.only) - set(NAMES):
+        parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(NAMES)}")
+    only = frozenset(given.only)
+    shape = given.concurrency, given.kinds, given.workers
+    return Options(given.rounds, given.seconds, *shape, only, usage=not given.without_usage), given
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--upstream", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--bare", metavar="URL", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.upstream:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", instant)
-        uvloop.run(run_server(app))
-    elif options.bare:
-        uvloop.run(run_server(bare(options.bare)))
-    else:
-        rows = uvloop.run(measure(options.rounds, options.seconds))
-        print(json.dumps(rows)) if options.json else Console().print(show(rows), f"{os.cpu_count()} cores, shared")
+    options, given = _options()
+    found = uvloop.run(run(options))
+    verdicts = _print(found)
+    if given.json:
+        given.json.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+    if given.check and not all(bar.passed for bar in verdicts):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,168 @@
+"""From measurements to rows, ratios and bars. Pure."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from bench.load import Load
+from bench.servers import Kind
+
+YARDSTICK, NOTHING = "bare", "direct"
+
+
+class Case(NamedTuple):
+    """What is asked for, by how many clients at a time, of how many workers."""
+
+    kind: Kind
+    concurrency: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One contender in one round. Seconds."""
+
+    load: Load
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.load.events_per_second if self.load.events else self.load.per_second
+
+    @property
+    def wait(self) -> float:
+        """What a client waits: for the whole answer, or for the first event of a stream."""
+        return self.load.first_byte if self.load.events else self.load.p50
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender in one case: medians over the rounds. A ratio is the median of the rounds' own ratios."""
+
+    case: Case
+    server: str
+    requests: int
+    rate: float  # requests a second; of streams events a second
+    rate_to_bare: float | None
+    wait_ms: float  # median; of streams until the first event
+    p99_ms: float  # of the whole answer
+    added_ms: float | None
+    added_to_bare: float | None
+    cpu_per_1000: float | None  # seconds of all its processes for 1,000 requests; of streams for 1,000 events
+
+    def to_json(self) -> dict[str, Any]:
+        own = {name: value for name, value in asdict(self).items() if name != "case"}
+        return {**self.case._asdict(), **own}
+
+
+Rounds = dict[str, list[Sample]]
+"""By contender, the samples of one case, round by round."""
+
+
+def rows(case: Case, rounds: Rounds) -> list[Row]:
+    return [_row(case, name, rounds) for name in rounds]
+
+
+def _row(case: Case, name: str, rounds: Rounds) -> Row:
+    samples = rounds[name]
+    return Row(
+        case=case,
+        server=name,
+        requests=sum(s.load.requests for s in samples),
+        rate=statistics.median(s.rate for s in samples),
+        rate_to_bare=None if name == NOTHING else ratio(rounds, name, YARDSTICK, _rate),
+        wait_ms=statistics.median(s.wait for s in samples) * 1_000,
+        p99_ms=statistics.median(s.load.p99 for s in samples) * 1_000,
+        added_ms=None if name == NOTHING else added(rounds, name),
+        added_to_bare=None if name == NOTHING else ratio(rounds, name, YARDSTICK, _added),
+        cpu_per_1000=None if name == NOTHING else cpu_per_1000(samples),
+    )
+
+
+def _added(sample: Sample, direct: Sample) -> float:
+    return sample.wait - direct.wait
+
+
+def _wait(sample: Sample, direct: Sample) -> float:
+    return sample.wait
+
+
+def _rate(sample: Sample, direct: Sample) -> float:
+    return sample.rate
+
+
+def added(rounds: Rounds, name: str) -> float:
+    pairs = zip(rounds[name], rounds[NOTHING], strict=True)
+    return statistics.median(_added(sample, direct) for sample, direct in pairs) * 1_000
+
+
+def ratio(rounds: Rounds, name: str, other: str, value: Callable[[Sample, Sample], float]) -> float | None:
+    """Of `value(sample, the direct one of its round)`, in rounds where the other's is above 0; None without any."""
+    if name not in rounds or other not in rounds:
+        return None
+    found = []
+    for mine, its, direct in zip(rounds[name], rounds[other], rounds[NOTHING], strict=True):
+        below = value(its, direct)
+        if below > 0:
+            found.append(value(mine, direct) / below)
+    return statistics.median(found) if found else None
+
+
+def cpu_per_1000(samples: Iterable[Sample]) -> float:
+    """A sum, not a median: the kernel counts in hundredths of a second."""
+    taken = list(samples)
+    units = sum(s.load.events or s.load.requests for s in taken)
+    return sum(s.cpu for s in taken) / units * 1_000
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One thing that this table must show. `seen` None: it was not measured."""
+
+    name: str
+    limit: float
+    at_most: bool
+    seen: float | None
+
+    @property
+    def wanted(self) -> str:
+        return f"{'<=' if self.at_most else '>='} {self.limit:g}"
+
+    @property
+    def passed(self) -> bool:
+        if self.seen is None:
+            return False
+        return self.seen <= self.limit if self.at_most else self.seen >= self.limit
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "wanted": self.wanted, "seen": self.seen, "passed": self.passed}
+
+
+def bars(cases: Mapping[Case, Rounds]) -> list[Bar]:
+    """One worker, instant upstream; each a median of the rounds' own ratios.
+
+    The last one is stricter than it was asked: as fast as they can be had, events reach a proxy several at a time, and
+    a slow proxy in larger pieces; paced as a model's, each is a read and a write. 1.43 is 1 / 0.7.
+    """
+    one = cases.get(Case("whole", 1, 1), {})
+    found = [
+        Bar("added p50, c=1: original / bare", 1.5, True, ratio(one, "original", YARDSTICK, _added)),
+        Bar("p50, c=1: compiled / original", 1.2, True, ratio(one, "compiled", "original", _wait)),
+    ]
+    for c in (8, 64):
+        whole, stream = cases.get(Case("whole", c, 1), {}), cases.get(Case("stream", c, 1), {})
+        for unit, rounds in (("requests", whole), ("events", stream)):
+            found += [
+                Bar(f"{unit}/s, c={c}: original / bare", 0.7, False, ratio(rounds, "original", YARDSTICK, _rate)),
+                Bar(f"{unit}/s, c={c}: compiled / original", 0.8, False, ratio(rounds, "compiled", "original", _rate)),
+            ]
+    paced = cases.get(Case("paced", 64, 1), {})
+    return [*found, Bar("CPU an event, paced: original / bare", 1.43, True, cpu_ratio(paced, "original", YARDSTICK))]
+
+
+def cpu_ratio(rounds: Rounds, name: str, other: str) -> float | None:
+    if not rounds.get(name) or not rounds.get(other):
+        return None
+    below = cpu_per_1000(rounds[other])
+    return cpu_per_1000(rounds[name]) / below if below else None

@@ -1,0 +1,66 @@
+"""What was measured, for people: tables that fit 100 columns."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from bench.figures import Bar, Row
+from bench.processes import Footprint
+from bench.servers import Kind
+
+TITLES: dict[Kind, str] = {
+    "whole": "Whole answers; CPU for 1,000 requests",
+    "stream": "Streams of 50 events as fast as they can be had; p50 until the first event, CPU for 1,000 events",
+    "paced": "Streams of 50 events, one each 10 ms; p50 until the first event, CPU for 1,000 events",
+}
+UNITS: dict[Kind, str] = {"whole": "requests", "stream": "events", "paced": "events"}
+
+
+def speed(kind: Kind, rows: Sequence[Row]) -> Table:
+    unit = UNITS[kind]
+    table = Table(title=TITLES[kind], title_justify="left")
+    table.add_column("c", justify="right")
+    table.add_column("server", min_width=13)
+    headings = (f"{unit}/s", "x bare", "p50 ms", "added ms", "x bare", "p99 ms", "CPU s/1,000")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for number, row in enumerate(rows):
+        last = number + 1 == len(rows) or rows[number + 1].case != row.case
+        table.add_row(
+            str(row.case.concurrency),
+            titled(row.server, row.case.workers),
+            f"{row.rate:,.0f}",
+            _shown(row.rate_to_bare, 2),
+            f"{row.wait_ms:.3f}",
+            _shown(row.added_ms, 3),
+            _shown(row.added_to_bare, 2),
+            f"{row.p99_ms:.2f}",
+            _shown(row.cpu_per_1000, 4 if kind != "whole" else 3),
+            end_section=last,
+        )
+    return table
+
+
+def titled(server: str, workers: int) -> str:
+    return server if workers == 1 else f"{server} x {workers}"
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def memory(servers: Iterable[Footprint]) -> Table:
+    table = Table("server", "MiB in all", "of which", title="Memory (RSS) after the run", title_justify="left")
+    for server in servers:
+        of_which = ", ".join(f"{role} {mib:.0f}" for role, mib in server.mib)
+        table.add_row(server.server, f"{sum(mib for _, mib in server.mib):.0f}", of_which)
+    return table
+
+
+def verdicts(bars: Sequence[Bar]) -> Table:
+    table = Table("bar", "wanted", "seen", "", title="Bars (one worker)", title_justify="left")
+    for bar in bars:
+        seen = "not measured" if bar.seen is None else f"{bar.seen:.2f}"
+        verdict = "pass" if bar.passed else "" if bar.seen is None else "[red]FAIL[/]"
+        table.add_row(bar.name, bar.wanted, seen, verdict)
+    return table
