@@ -29,6 +29,7 @@ class Call:
     path: str
     headers: headers.RawHeaders
     raw: bytes = b""  # of a chat request; what else there is streams by
+    encoding: str = ""  # of `raw`
     body: dict[str, Any] = field(default_factory=dict)
     tenant: str = "default"
     own_key: bool = True  # its bearer may go to the upstream it addressed
@@ -68,14 +69,15 @@ async def read_call(request: web.Request, started: float, caller: Caller) -> Cal
     """Raises BadRequestError where the body is no JSON object, as OpenAI does."""
     raw = await request.read()
     call = Call.of(request, started, caller)
-    call.raw, call.body = raw, _parse(raw, request.headers.get(headers.CONTENT_ENCODING, ""))
+    call.raw, call.encoding = raw, request.headers.get(headers.CONTENT_ENCODING, "").lower()
+    call.body = _parse(raw, call.encoding)
     _name(call, request.headers.get(headers.TASK))
     return call
 
 
 def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
     try:
-        text = _decompressed(raw, encoding.lower())
+        text = _decompressed(raw, encoding)
         body = orjson.loads(text)
     except (orjson.JSONDecodeError, zlib.error) as error:
         raise BadRequestError(
