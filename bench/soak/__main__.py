@@ -31,6 +31,8 @@ from bench.soak.upstream import Log
 SAMPLE_SECONDS = 2.0
 QUIET_SECONDS, QUIET_AT_MOST = 2.0, 60.0  # metrics unchanged for so long: all is counted
 PLAIN_EVERY = 10.0
+TOGETHER = 0.05  # seconds between the two kills where both are killed at once
+ROLES = ("worker", "learner")
 
 
 @dataclass
@@ -56,20 +58,18 @@ class Soak:
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _kill(self) -> None:
-        """The learner, then half a period later a worker; in every second period both at once, the worst case."""
-        every, period = self.options.kill_every, 0
+        """In turn: the learner, half a period later a worker; and both at once, the worst case."""
+        every, roles = self.options.kill_every, self.options.kill
         while every:
-            period += 1
+            for pause, role in ((0.5, "learner"), (0.5, "worker"), (0.5, "learner"), (TOGETHER / every, "worker")):
+                await asyncio.sleep(pause * every)
+                if role in roles:
+                    await self._kill_one(role)
             await asyncio.sleep(every / 2)
-            await self._kill_one("learner")
-            await asyncio.sleep(0.05 if period % 2 == 0 else every / 2)
-            await self._kill_one("worker")
-            await asyncio.sleep(every / 2 if period % 2 == 0 else 0)
 
     async def _kill_one(self, role: str) -> None:
         killed = await asyncio.to_thread(server.kill, self.server, role)
         if killed:
-            killed.in_flight = len(killed.ports)  # a client always has a request under way
             self.kills.append(killed)
 
     async def _watch(self) -> None:
@@ -108,7 +108,7 @@ def soak(options: argparse.Namespace, folder: Path) -> report.Seen:
     with server.upstream(folder / "upstream.log", options.requests, options.seed, options.fault_every) as (url, pid):
         config = server.configuration(folder, url, options.workers)
         server.publish_cards(config)
-        running = Server(config, folder / "server.log")
+        running = Server(config, folder / "server.log", whole_log=bool(options.keep))
         try:
             running.start()
             run = Soak(options, running, Load(traffic, options.requests, running.port))
@@ -126,12 +126,15 @@ def soak(options: argparse.Namespace, folder: Path) -> report.Seen:
         finally:
             code, stopping = running.stop()
     books.mark_deaths(run.load, run.kills)
+    workers_killed = sum(kill.role == "worker" for kill in run.kills)
     printed = running.report()
     return report.Seen(
         requests=options.requests,
         asked=run.load.asked,
         seconds=seconds,
-        joined=books.join(traffic, run.load, (log.of(CANDIDATE), log.of(INCUMBENT))),
+        joined=books.join(traffic, run.load, (log.of(CANDIDATE), log.of(INCUMBENT)), workers_killed),
+        largest=books.largest(traffic),
+        clients=options.clients,
         ledger=books.ledger_sums(json.loads(printed.stdout)),
         metrics=told,
         kills=run.kills,
@@ -140,7 +143,7 @@ def soak(options: argparse.Namespace, folder: Path) -> report.Seen:
         after=after,
         exit_code=code,
         stop_seconds=stopping,
-        log=running.log.read_text(errors="replace").splitlines(),
+        log=[line for line in running.log.read_text(errors="replace").splitlines() if '"event":"request"' not in line],
         grown=grown,
         journals_left=len(list((folder / "store").rglob("journal/*"))),
         refused=run.load.refused,
@@ -182,8 +185,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fault-every", type=int, default=100, help="a fault in one of so many requests; 0: none")
     parser.add_argument("--kill-every", type=float, default=60.0, help="seconds; 0: never")
+    parser.add_argument("--kill", nargs="+", choices=ROLES, default=ROLES, help="what is killed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was seen")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave store, logs and configuration there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="leave store, configuration and logs there, each request's line too"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
     with tempfile.TemporaryDirectory(prefix="cuecard-soak-") as folder:

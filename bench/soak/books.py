@@ -31,7 +31,7 @@ from bench.soak.load import (
 )
 from bench.soak.server import Kill
 from bench.soak.traffic import CANDIDATE, CHEAP, EMBED, INCUMBENT, PRICES, STRONG, Kind, Plan, Traffic
-from bench.soak.upstream import ARRIVED, CHANGED, REFUSED, WHOLE
+from bench.soak.upstream import ARRIVED, CHANGED, PART, REFUSED, WHOLE
 
 DEATH_SECONDS = 2.0  # after a kill, in which its connections are seen to end
 QUEUED_SECONDS = 0.25  # a connection so young may have waited for the killed worker to accept it
@@ -70,8 +70,11 @@ def mark_deaths(load: Load, kills: Iterable[Kill]) -> None:
     """Requests that ended with the worker that had them."""
     workers = [kill for kill in kills if kill.role == "worker"]
     for loss in load.losses:
-        if any(_died(loss, kill) for kill in workers):
-            load.outcomes[loss.number] = DIED
+        for kill in workers:
+            if _died(loss, kill):
+                load.outcomes[loss.number] = DIED
+                kill.in_flight += 1
+                break
 
 
 def _died(loss: Loss, kill: Kill) -> bool:
@@ -93,7 +96,12 @@ class Bounds:
                 sums["calls"] += 1
                 sums["input"] += bill.input
                 sums["output"] += bill.output
-                sums["cost"] += (bill.input * PRICES[model]["input"] + bill.output * PRICES[model]["output"]) / 1e6
+                sums["cost"] += bill.usd(model)
+
+    def excuse(self, kills: int, largest: "Bill") -> None:
+        """A worker notes a call when its last byte has left: a kill may fall between the two, for one request."""
+        for name, by in zip(MEASURES, (1, 1, largest.input, largest.output, largest.cost), strict=True):
+            self.low[name] -= kills * by
 
 
 @dataclass(frozen=True)
@@ -101,12 +109,22 @@ class Bill:
     input: int = 0
     output: int = 0
 
+    def usd(self, model: str) -> float:
+        return (self.input * PRICES[model]["input"] + self.output * PRICES[model]["output"]) / 1e6
+
+    @property
+    def cost(self) -> float:
+        """At most."""
+        return self.usd(STRONG)
+
 
 @dataclass
 class Joined:
     ledger: Bounds = field(default_factory=Bounds)
     served: list[int] = field(default_factory=lambda: [0, 0])  # client requests in the metrics, at least and at most
     upstream_calls: int = 0
+    half_calls: int = 0  # of which the upstream saw the beginning
+    unsure_calls: int = 0  # that may have been on their way to it
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by kind, fault, outcome
     faults: int = 0
     died: int = 0
@@ -116,8 +134,10 @@ class Joined:
     repeated: list[int] = field(default_factory=list)  # asked of the upstream more than once
 
 
-def join(traffic: Traffic, load: Load, logs: tuple[bytes, bytes]) -> Joined:
-    found = Joined()
+def join(traffic: Traffic, load: Load, logs: tuple[bytes, bytes], kills: int) -> Joined:
+    """`kills`: of workers."""
+    found = Joined(served=[-kills, 0])
+    found.ledger.excuse(kills, largest(traffic))
     words = dict(load.oddities)
     for number in range(load.asked):
         outcome, states = load.outcomes[number], (logs[CANDIDATE][number], logs[INCUMBENT][number])
@@ -131,6 +151,11 @@ def join(traffic: Traffic, load: Load, logs: tuple[bytes, bytes]) -> Joined:
     return found
 
 
+def largest(traffic: Traffic) -> Bill:
+    answers = traffic.answers.values()
+    return Bill(max(answer.input for answer in answers), max(answer.output for answer in answers))
+
+
 def _judge(found: Joined, number: int, plan: Plan, outcome: int, states: tuple[int, int], words: str) -> None:
     found.outcomes[plan.kind.name, plan.fault, NAMES[outcome]] += 1
     found.faults += bool(plan.fault)
@@ -138,7 +163,7 @@ def _judge(found: Joined, number: int, plan: Plan, outcome: int, states: tuple[i
     for state in states:
         if state & CHANGED:
             found.changed.append(number)
-        if state & ARRIVED > 1:
+        if state & ARRIVED > 1 and plan.kind.method == "POST":  # aiohttp's client tries a GET again, as HTTP allows
             found.repeated.append(number)
     if outcome == DIED or outcome in allowed(plan.kind, plan.fault):
         return
@@ -151,10 +176,13 @@ def _bill(found: Joined, traffic: Traffic, plan: Plan, outcome: int, arm: int, s
     """One upstream call, as it has to stand in the ledger: see `Exchange.billed` and `Entry.booked` for its rules."""
     kind, fault = plan.kind, plan.fault
     found.upstream_calls += state & ARRIVED
+    found.half_calls += state & PART > 0
     model = CHEAP if arm == CANDIDATE else EMBED if kind.path == "/v1/embeddings" else STRONG
-    uncertain = outcome in (DIED, HUNG_UP)
+    late = arm == CANDIDATE and outcome == FALLBACK and not state & ARRIVED  # may have found no connection in time
+    uncertain = outcome in (DIED, HUNG_UP) or late
     if not state & ARRIVED and not uncertain:
         return
+    found.unsure_calls += not state & ARRIVED
     told = kind.path == "/v1/chat/completions" or (kind.path == "/v1/embeddings" and (state & WHOLE or uncertain))
     if not told and not state & REFUSED:
         return  # it streamed by and told no usage: a request, but no charge

@@ -94,10 +94,11 @@ def upstream(log: Path, requests: int, seed: int, every: int) -> Iterator[tuple[
 
 @dataclass
 class Server:
-    """`cuecard serve`. Its log, without a line for each request, goes to `log`."""
+    """`cuecard serve`. Its log goes to `log`: without a line for each request, unless it is wanted whole."""
 
     config: Path
     log: Path
+    whole_log: bool = False
     port: int = 0
     process: subprocess.Popen[bytes] = field(init=False)
 
@@ -115,7 +116,9 @@ class Server:
     def _spawn(self, log: BinaryIO, out: BinaryIO) -> None:
         command = [sys.executable, "-m", "proxy.cli", "serve", "--config", str(self.config)]
         self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE)
-        self._filter = subprocess.Popen(NOT_REQUESTS, stdin=self.process.stderr, stdout=log)
+        self._filter = subprocess.Popen(
+            ["cat"] if self.whole_log else NOT_REQUESTS, stdin=self.process.stderr, stdout=log
+        )
         if self.process.stderr:
             self.process.stderr.close()
 
