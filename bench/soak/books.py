@@ -122,9 +122,8 @@ class Bill:
 class Joined:
     ledger: Bounds = field(default_factory=Bounds)
     served: list[int] = field(default_factory=lambda: [0, 0])  # client requests in the metrics, at least and at most
-    upstream_calls: int = 0
-    half_calls: int = 0  # of which the upstream saw the beginning
-    unsure_calls: int = 0  # that may have been on their way to it
+    calls: list[int] = field(default_factory=lambda: [0, 0])  # upstream calls in the metrics, at least and at most
+    upstream_calls: int = 0  # that arrived there
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by kind, fault, outcome
     faults: int = 0
     died: int = 0
@@ -136,7 +135,7 @@ class Joined:
 
 def join(traffic: Traffic, load: Load, logs: tuple[bytes, bytes], kills: int) -> Joined:
     """`kills`: of workers."""
-    found = Joined(served=[-kills, 0])
+    found = Joined(served=[-kills, 0], calls=[-kills, 0])
     found.ledger.excuse(kills, largest(traffic))
     words = dict(load.oddities)
     for number in range(load.asked):
@@ -147,7 +146,7 @@ def join(traffic: Traffic, load: Load, logs: tuple[bytes, bytes], kills: int) ->
         _judge(found, number, plan, outcome, states, words.get(number, ""))
         for arm in (CANDIDATE, INCUMBENT) if plan.kind.carded else (INCUMBENT,):
             _bill(found, traffic, plan, outcome, arm, states[arm])
-        _count(found, plan, outcome)
+        _count(found, plan, outcome, states)
     return found
 
 
@@ -175,14 +174,14 @@ def _judge(found: Joined, number: int, plan: Plan, outcome: int, states: tuple[i
 def _bill(found: Joined, traffic: Traffic, plan: Plan, outcome: int, arm: int, state: int) -> None:
     """One upstream call, as it has to stand in the ledger: see `Exchange.billed` and `Entry.booked` for its rules."""
     kind, fault = plan.kind, plan.fault
-    found.upstream_calls += state & ARRIVED
-    found.half_calls += state & PART > 0
+    arrived = state & ARRIVED
+    found.upstream_calls += arrived
+    uncertain = outcome in (DIED, HUNG_UP)
+    found.calls[0] += bool(arrived) and outcome != DIED
+    found.calls[1] += bool(arrived or state & PART or uncertain)
     model = CHEAP if arm == CANDIDATE else EMBED if kind.path == "/v1/embeddings" else STRONG
-    late = arm == CANDIDATE and outcome == FALLBACK and not state & ARRIVED  # may have found no connection in time
-    uncertain = outcome in (DIED, HUNG_UP) or late
-    if not state & ARRIVED and not uncertain:
+    if not arrived and not uncertain:
         return
-    found.unsure_calls += not state & ARRIVED
     told = kind.path == "/v1/chat/completions" or (kind.path == "/v1/embeddings" and (state & WHOLE or uncertain))
     if not told and not state & REFUSED:
         return  # it streamed by and told no usage: a request, but no charge
@@ -206,13 +205,14 @@ def _is_sure(state: int, kind: Kind) -> bool:
     return bool(state & ARRIVED) and kind.path == "/v1/chat/completions"
 
 
-def _count(found: Joined, plan: Plan, outcome: int) -> None:
-    found.served[0] += outcome not in (DIED, HUNG_UP, CLOSED)
+def _count(found: Joined, plan: Plan, outcome: int, states: tuple[int, int]) -> None:
+    reached = any(state & (ARRIVED | PART) for state in states)
+    found.served[0] += outcome != DIED and (outcome != HUNG_UP or reached)
     found.served[1] += 1
     booked = plan.kind.path != "/v1/files" and plan.kind.method == "POST"
     if booked or outcome in (HTTP_500, HTTP_429):
         found.ledger.low["requests"] += outcome in ANSWERED
-        found.ledger.high["requests"] += outcome in ANSWERED or outcome in (DIED, HUNG_UP)
+        found.ledger.high["requests"] += outcome in ANSWERED or outcome == DIED
 
 
 def ledger_sums(report: Mapping[str, Any]) -> Sums:

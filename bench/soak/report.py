@@ -87,17 +87,19 @@ def _kills(kills: Sequence[Kill]) -> str:
 
 
 def _books(seen: Seen) -> list[Line]:
-    bounds = seen.joined.ledger
+    """The metrics may differ from the ledger by what was in flight at kills: their files know no transaction."""
+    joined, largest = seen.joined, seen.largest
+    bounds, died = joined.ledger, joined.died
     lines = [_between(f"ledger: {name}", seen.ledger[name], bounds.low[name], bounds.high[name]) for name in MEASURES]
     for name in ("input", "output", "cost"):
-        lines.append(_between(f"metrics: {name}", seen.metrics[name], bounds.low[name], bounds.high[name]))
-    lines.append(_between("metrics: requests", seen.metrics["requests"], *seen.joined.served))
-    calls, died = seen.joined.upstream_calls, seen.joined.died
-    most = calls + seen.joined.half_calls + seen.joined.unsure_calls
-    lines.append(_between("metrics: upstream calls", seen.metrics["calls"], calls - 2 * died - len(seen.kills), most))
+        low = bounds.low[name] - died * getattr(largest, name)
+        lines.append(_between(f"metrics: {name}", seen.metrics[name], low, bounds.high[name]))
+    lines += [
+        _between("metrics: requests", seen.metrics["requests"], joined.served[0] - died, joined.served[1]),
+        _between("metrics: upstream calls", seen.metrics["calls"], joined.calls[0] - died, joined.calls[1]),
+    ]
     for name in ("input", "output", "cost"):
-        off = seen.metrics[name] - seen.ledger[name]
-        bound = getattr(seen.largest, name) * died  # a kill may fall between books that are kept one after the other
+        off, bound = seen.metrics[name] - seen.ledger[name], died * getattr(largest, name)
         shown = (f"+/- {_number(bound)}", _number(off))
         lines.append(Line(f"metrics - ledger: {name}", *shown, abs(off) <= bound + DOLLAR))
     dropped = seen.metrics["dropped"]
@@ -196,6 +198,7 @@ def as_json(seen: Seen, lines: Sequence[Line]) -> dict[str, Any]:
         "lines": [line.__dict__ for line in lines],
         "outcomes": [{"kind": k, "fault": f, "outcome": o, "n": n} for (k, f, o), n in sorted(joined.outcomes.items())],
         "bounds": {"low": joined.ledger.low, "high": joined.ledger.high},
+        "bounds of the metrics": {"requests": joined.served, "upstream calls": joined.calls},
         "upstream_calls": joined.upstream_calls,
         "ledger": seen.ledger,
         "metrics": seen.metrics,

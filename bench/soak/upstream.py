@@ -33,7 +33,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 NO_LINGER = struct.pack("ii", 1, 0)  # close with a reset
 CUT_AFTER = 0.05  # seconds: what was written before must be read before the end is seen
 LATE = 1.0
-DAWDLE = 0.4  # while the client hangs up
+DAWDLE = 1.0  # while the client hangs up
 STRONG_THINKS = 0.02  # the card's deadline is learned from this
 ERRORS = {"http_500": 500, "http_429": 429, "both_500": 500, "card_500": 500}
 
