@@ -14,7 +14,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.soak.load import (
     ANSWERED,
     BROKEN,
-    CLOSED,
     COMPILED,
     DIED,
     FALLBACK,
