@@ -31,6 +31,7 @@ from bench.soak.upstream import Log
 SAMPLE_SECONDS = 2.0
 QUIET_SECONDS, QUIET_AT_MOST = 2.0, 60.0  # metrics unchanged for so long: all is counted
 PLAIN_EVERY = 10.0
+SETTLE_SECONDS = 1.0
 TOGETHER = 0.05  # seconds between the two kills where both are killed at once
 ROLES = ("worker", "learner")
 
@@ -112,15 +113,16 @@ def soak(options: argparse.Namespace, folder: Path) -> report.Seen:
         try:
             running.start()
             run = Soak(options, running, Load(traffic, options.requests, running.port))
-            time.sleep(1)
+            time.sleep(SETTLE_SECONDS)
             idle = {sample.role: sample for sample in sorted(server.samples(running), key=lambda s: s.files)}
             store = server.size_of(folder / "store")
             begun = time.monotonic()
             with progress(options.requests) as say:
                 uvloop.run(run.run(say))
             seconds = time.monotonic() - begun
-            os.kill(pid, signal.SIGUSR1)  # what waits in the workers' pools would count as open files
             told = quiet(running.port)
+            os.kill(pid, signal.SIGUSR1)  # what waits in the workers' pools would count as open files
+            time.sleep(SETTLE_SECONDS)
             after = server.samples(running)
             grown = server.size_of(folder / "store") - store
         finally:
