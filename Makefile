@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-real check bench peers
+.PHONY: demo serve test test-real check bench peers soak
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuecard needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ bench: $(VENV)/.installed
 
 peers:
 	bench/peers/install.sh
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m bench.soak
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -63,10 +63,9 @@ def _role(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
     except OSError:
         return "ended"
-    if "proxy.worker" in words:
-        return words[-1]
-    if "proxy.cli" in words:
-        return "supervisor"
+    for module, role in (("proxy.worker", "worker"), ("proxy.learning", "learner"), ("proxy.cli", "supervisor")):
+        if module in words:
+            return role
     return words[0].partition(" ")[0].rpartition("/")[2].rstrip(":")
 
 

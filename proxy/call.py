@@ -31,6 +31,7 @@ class Call:
     path: str
     headers: headers.RawHeaders
     raw: bytes = b""  # of a chat request; what else there is streams by
+    encoding: str = ""  # of `raw`
     body: dict[str, Any] = field(default_factory=dict)
     tenant: str = "default"
     own_key: bool = True  # its bearer may go to the upstream it addressed
@@ -73,7 +74,8 @@ async def read_call(request: web.Request, started: float, caller: Caller, patien
         raise too_large()
     raw = await (request.read() if request.content.is_eof() else _read_in_pieces(request, patience))
     call = Call.of(request, started, caller)
-    call.raw, call.body = raw, _parse(raw, request.headers.get(headers.CONTENT_ENCODING, ""))
+    call.raw, call.encoding = raw, request.headers.get(headers.CONTENT_ENCODING, "").lower()
+    call.body = _parse(raw, call.encoding)
     return call
 
 
@@ -102,7 +104,7 @@ def too_large() -> TooLargeError:
 
 def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
     try:
-        body = _loaded(_decompressed(raw, encoding.lower()))
+        body = _loaded(_decompressed(raw, encoding))
     except (ValueError, RecursionError, zlib.error) as error:
         raise BadRequestError(
             f"We could not parse the JSON body of your request: {error}", code="invalid_json"

@@ -15,6 +15,7 @@ from proxy.decide import Decision
 from proxy.entry import NAME_CHARS, Entry, printable
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
+from proxy.unpack import unpacked
 
 log = logging.getLogger("cuecard.meter")
 
@@ -55,7 +56,9 @@ class Meter:
                 exchange.read()
             if exchange.usage is None and exchange.billed and exchange.attempt.body:
                 then = partial(self._counted, call, decision, exchange, answered, ended)
-                self._counter.count(exchange.attempt.model, exchange.attempt.body, exchange.body(), then)
+                sent = exchange.attempt.body
+                asked = sent if exchange.attempt.rewritten else unpacked(sent, call.encoding)
+                self._counter.count(exchange.attempt.model, asked, exchange.body(), then)
             else:
                 self._enter(call, decision, exchange, answered, ended, exchange.usage or NOTHING)
         except Exception:  # boundary: a bug in metering must not take an answer from a client

@@ -1,6 +1,7 @@
 """What is cut off, hung up on or killed: nothing is lost, nothing is paid twice, all of it is booked."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -35,6 +36,21 @@ async def test_a_stream_without_usage_is_counted_and_booked_to_the_last_token(st
         assert b'"usage"' not in await answer.read()
     await server.stop()
     total = fake.totals()["fake-mini"]
+    assert booked(server)["fake-mini"] == [total["input"], total["output"]]
+
+
+async def test_a_stream_without_usage_is_counted_also_where_its_request_came_packed(
+    start: Start, fake: FakeUpstream
+) -> None:
+    fake.answers["fake-mini"] = "one two three four five"
+    server = await start()
+    packed = gzip.compress(json.dumps({"model": "fake-mini", "stream": True, **ASKED}).encode())
+    told = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with server.http.post(f"{server.url}/v1/chat/completions", data=packed, headers=told) as answer:
+        assert b'"usage"' not in await answer.read()
+    await server.stop()
+    total = fake.totals()["fake-mini"]
+    assert total["input"] > 0
     assert booked(server)["fake-mini"] == [total["input"], total["output"]]
 
 
