@@ -59,6 +59,16 @@ def test_on_this_machine_alone_no_keys_are_needed(host):
     refuse_open_wallet(settings(host, upstreams=OURS))
 
 
+@pytest.fixture(autouse=True)
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wallet that opens fails here, instead of serving."""
+
+    def start(*given: object) -> None:
+        raise AssertionError("it started")
+
+    monkeypatch.setattr("proxy.serve.Supervisor", start)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "cuecard.yaml"
