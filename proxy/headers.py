@@ -70,7 +70,9 @@ def _end_to_end_name(name: bytes, dropped: frozenset[bytes]) -> istr | None:
 
 NOT_SENT = frozenset((b"host", b"content-length", b"expect"))
 ACCOUNT = frozenset((b"openai-organization", b"openai-project"))
-NO_CREDENTIALS = frozenset((b"idempotency-key", b"sec-websocket-key"))
+NO_CREDENTIALS = frozenset(
+    (b"idempotency-key", b"sec-websocket-key", b"page_token", b"next_token", b"continuation_token", b"partition_key")
+)
 CREDENTIAL_WORDS = frozenset(
     {
         *(b"authorization", b"auth", b"key", b"apikey", b"token", b"secret", b"password"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from compiler.errors import StoreError
 from compiler.journal import Journal
 from compiler.ledger import Ledger, Tally
+from compiler.pauses import Pauses
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
 from proxy.books import tallied
@@ -44,6 +45,7 @@ class Sync(threading.Thread):
         self._first_look = first_look
         self._entries: deque[tuple[Entry, Journal | None, int]] = deque()  # with the offset behind it in that journal
         self._wanted: deque[str] = deque()
+        self._busy: set[str] = set()  # upstreams that answered 429
         self._tally = Tally()
         self._generation = NEVER
         self._stopping = threading.Event()
@@ -106,6 +108,7 @@ class Sync(threading.Thread):
                 batch.append(entry)
                 if journal is self._journal:
                     self._offset = offset
+            self._busy.update(entry.upstream for entry in batch if entry.status == 429)
             tally = tallied(batch)
             self._tally.merge(tally)
             if self._journal:
@@ -121,6 +124,9 @@ class Sync(threading.Thread):
         if self._stopping.is_set() or now() - self._flushed >= FLUSH_SECONDS:
             self._flush(self._store)
             self._flushed = now()
+        with self._showing:
+            busy, self._busy = self._busy, set()
+        Pauses(self._store).busy(busy)
         if now() - self._looked < LOOK_SECONDS and not self._wanted:
             return
         self._looked = now()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from compiler.ledger import Ledger
+from compiler.pauses import Pauses
 from tests.fake_upstream import Fault
 
 KEYS = {"keys": [{"key": "shop-key-1", "tenant": "shop"}]}
@@ -136,3 +137,14 @@ async def test_a_websocket_is_tunnelled_and_ends_with_the_worker(run, fake):
             await proxy.runner.cleanup()
     assert fake.calls[0].path == "/v1/realtime?model=m"
     assert proxy.metric("requests_total", code="101") == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+async def test_a_429_stops_the_background_calls_of_its_upstream(run, fake, chat, path):
+    proxy = await run()
+    fake.answers["*"] = Fault.respond(429)
+    async with proxy.http.post(f"{proxy.url}{path}", json=chat(model="fake-mini")) as answer:
+        assert answer.status == 429
+    await proxy.runner.cleanup()
+    assert Pauses(proxy.store).left("fake") > 50
+    assert Pauses(proxy.store).left("another") == 0
