@@ -159,6 +159,23 @@ async def test_a_request_that_turns_out_wrong_is_not_taken_for_a_whole_one(clien
     assert b"hidden" not in upstream.bytes
 
 
+async def test_a_request_that_turns_out_wrong_amid_its_answer_ends_both(client, upstream):
+    upstream.answers_heads([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", asyncio.Event()])
+    client.write(request(POST, CHUNKED) + b"2\r\nhi\r\n")
+    assert (await client.head()).status == 200
+    assert await client.read(4) == b"half"
+    client.write(b"no size\r\n")
+    await upstream.hung_up()
+    assert await client.rest() == b""
+
+
+async def test_a_chat_request_that_turns_out_wrong_is_refused(client, upstream):
+    client.write(request(CHAT, JSON, CHUNKED, b"Expect: 100-continue"))
+    assert (await client.head()).start == b"HTTP/1.1 100 Continue"
+    assert (await client.ask(b"2\r\n{}\r\nno size\r\n")).status == 400
+    assert upstream.bytes == b""
+
+
 @pytest.mark.parametrize(
     "framing", [(CHUNKED, b"2\r\nhi\r\n"), (b"Content-Length: 5", b"hi")], ids=["chunks", "length"]
 )
