@@ -246,7 +246,7 @@ class _Kept:
 
     async def unless_ended(self, event: asyncio.Event) -> None:
         """Until `event` is set; ConnectionError when the other side goes first."""
-        ended = asyncio.ensure_future(self._reader.read(1))
+        ended = asyncio.ensure_future(self._reader.read())
         waited = asyncio.ensure_future(event.wait())
         done, _ = await asyncio.wait((ended, waited), return_when=asyncio.FIRST_COMPLETED)
         waited.cancel()

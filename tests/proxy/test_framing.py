@@ -36,10 +36,7 @@ async def test_requests_in_turn_use_one_connection_on_either_side(client, upstre
 
 async def test_requests_sent_at_once_are_answered_in_order(client, upstream):
     upstream.answers(*map(number_of, range(6)))
-    client.write(
-        NEXT + request(POST, body=b"\r\n") + chat() + request(POST, CHUNKED.replace(b"chunked", b"Chunked"))[:0]
-    )
-    client.write(request(b"PUT /v1/files", body=b"") + NEXT)
+    client.write(NEXT + request(POST, body=b"\r\n") + chat() + request(b"PUT /v1/files", body=b"") + NEXT)
     assert [(await client.answer()).body for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
     assert [r.start.split()[0] for r in upstream.requests] == [b"GET", b"POST", b"POST", b"PUT", b"GET"]
 
@@ -157,6 +154,23 @@ async def test_a_request_that_turns_out_wrong_is_not_taken_for_a_whole_one(clien
     await upstream.hung_up()
     assert upstream.requests == []
     assert b"hidden" not in upstream.bytes
+
+
+async def test_a_request_that_turns_out_wrong_amid_its_answer_ends_both(client, upstream):
+    upstream.answers_heads([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", asyncio.Event()])
+    client.write(request(POST, CHUNKED) + b"2\r\nhi\r\n")
+    assert (await client.head()).status == 200
+    assert await client.read(4) == b"half"
+    client.write(b"no size\r\n")
+    await upstream.hung_up()
+    assert await client.rest() == b""
+
+
+async def test_a_chat_request_that_turns_out_wrong_is_refused(client, upstream):
+    client.write(request(CHAT, JSON, CHUNKED, b"Expect: 100-continue"))
+    assert (await client.head()).start == b"HTTP/1.1 100 Continue"
+    assert (await client.ask(b"2\r\n{}\r\nno size\r\n")).status == 400
+    assert upstream.bytes == b""
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,13 @@ async def test_headers_return_as_they_were_and_only_documented_ones_are_added(cl
     assert {name.lower() for name, _ in reply.carried if name.lower().startswith(b"x-cuecard")} <= OURS
 
 
+async def test_another_paths_answer_has_three_headers_of_ours(client):
+    reply = await client.ask(request(b"GET /v1/files"))
+    assert [name for name, _ in reply.carried if name.lower() in OURS] == [
+        name.encode() for name in (headers.ROUTE, headers.OVERHEAD, headers.REQUEST_ID)
+    ]
+
+
 async def test_of_aiohttp_nothing_is_seen_but_the_date_that_http_wants(client, upstream, asking):
     reply = await client.ask(asking)
     assert added(reply) == []
