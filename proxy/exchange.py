@@ -52,6 +52,9 @@ class Exchange:
         """Whether the upstream may charge for it: refused calls and those that never left are free."""
         return self.sent and self.status < 400
 
+    def leaves(self) -> None:
+        self.sent = True
+
     def head(self, answer: Answer) -> None:
         self.status = answer.status
         told = answer.headers

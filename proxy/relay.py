@@ -70,7 +70,7 @@ class Relay:
             self._gateway.watch.end(exchange)
             self._note(exchange)
             if not exchange.heard_out:
-                self._meter(exchange, answered)
+                self._meter(exchange, answered=answered and not exchange.failed, shown=answered)
         self._waited += exchange.seconds
         self._tried += (f"{exchange.attempt.model}: {exchange.failed}",)
         return None
@@ -108,16 +108,12 @@ class Relay:
             for name in (headers.CONTENT_ENCODING, headers.ACCEPT_ENCODING):
                 sent.popall(name, None)
             sent[headers.CONTENT_TYPE] = "application/json"
-        exchange.sent = True
-        try:
-            with exchange:
-                if attempt.body:
-                    answer = await self._gateway.upstream.post(attempt.endpoint, self._call.path, sent, attempt.body)
-                else:
-                    answer = await self._send_on(exchange, sent)
-        except aiohttp.ClientConnectorError:
-            exchange.sent = False
-            raise
+        with exchange:
+            if attempt.body:
+                post = self._gateway.upstream.post
+                answer = await post(attempt.endpoint, self._call.path, sent, attempt.body, exchange.leaves)
+            else:
+                answer = await self._send_on(exchange, sent)
         exchange.head(answer)
         return answer
 
@@ -130,7 +126,8 @@ class Relay:
         if request.can_read_body:
             data = _heard(exchange, request.content)
         upstream = self._gateway.upstream
-        return await upstream.send(request.method, exchange.attempt.endpoint, self._call.path, sent, data)
+        endpoint, leaves = exchange.attempt.endpoint, exchange.leaves
+        return await upstream.send(request.method, endpoint, self._call.path, sent, data, leaves)
 
     async def _compiled(self, exchange: Exchange) -> web.StreamResponse:
         contract = exchange.attempt.contract or Contract()
@@ -260,10 +257,11 @@ class Relay:
             shown[headers.CARD] = decision.card.label
         return shown
 
-    def _meter(self, exchange: Exchange, answered: bool) -> None:
+    def _meter(self, exchange: Exchange, answered: bool, *, shown: bool = False) -> None:
+        """`shown`: the client has at least the beginning, so that nobody else answers."""
         gateway, call, decision = self._gateway, self._call, self._decision
         ended = None
-        if answered or exchange.attempt.contract is None or exchange.failed == "client_gone":
+        if shown or answered or exchange.attempt.contract is None or exchange.failed == "client_gone":
             code = exchange.status or (499 if exchange.failed == "client_gone" else 502)
             ended = Ended(code, self._overhead, self._tried, self._first_byte)
         gateway.meter.finish(call, decision, exchange, answered=answered, ended=ended)

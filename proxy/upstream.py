@@ -1,6 +1,6 @@
 """The connections to upstreams: nothing added to what is sent, nothing decoded of what returns."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from yarl import URL
 from compiler.endpoint import Endpoint
 from proxy.headers import Headers, path_to_upstream
 from proxy.settings import Timeouts
-from proxy.wire import Wire, WireAnswer
+from proxy.wire import Outgoing, Wire, WireAnswer
 
 READ_BUFFER = 2**17
 Answer = WireAnswer
@@ -27,9 +27,11 @@ class Upstream:
         async with connector:
             yield cls(Wire(connector, connect_seconds=timeouts.connect, read_buffer=READ_BUFFER))
 
-    async def post(self, endpoint: Endpoint, raw_path: str, headers: Headers, body: bytes) -> Answer:
-        """The answer's head; its body is read from it. The caller closes it."""
-        return await self.send("POST", endpoint, raw_path, headers, body)
+    async def post(
+        self, endpoint: Endpoint, raw_path: str, headers: Headers, body: bytes, leaves: Callable[[], None]
+    ) -> Answer:
+        """The answer's head; its body is read from it. The caller closes it. `leaves` is told when it goes out."""
+        return await self.send("POST", endpoint, raw_path, headers, body, leaves)
 
     async def send(
         self,
@@ -38,10 +40,12 @@ class Upstream:
         raw_path: str,
         headers: Headers,
         data: bytes | AsyncIterable[bytes] | None,
+        leaves: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Any method, and a body that is here or still coming in. The caller closes it."""
         origin, base = _base(endpoint.base_url)
-        return await self._wire.send(method, origin, target(base, path_to_upstream(raw_path, endpoint)), headers, data)
+        path = target(base, path_to_upstream(raw_path, endpoint))
+        return await self._wire.send(Outgoing(method, origin, path, headers, data, leaves))
 
 
 @lru_cache(64)

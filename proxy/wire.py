@@ -5,8 +5,8 @@ Connections, TLS, DNS, keep-alive and the parser are aiohttp's. docs/decisions/0
 """
 
 import asyncio
-from collections.abc import AsyncIterable
-from typing import Self
+from collections.abc import AsyncIterable, Callable
+from typing import NamedTuple, Self
 from weakref import WeakSet
 
 import aiohttp
@@ -25,8 +25,23 @@ from proxy.upload import Upload
 MAX_LINE = MAX_FIELD = 65_536  # bytes of an answer's status line, and of one header
 MAX_HEADERS = 256
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
-Body = bytes | AsyncIterable[bytes] | None
 CLOSED_SECONDS = 1.0  # within which a connection that was closed when we wrote to it says so
+
+
+class Outgoing(NamedTuple):
+    """A request as it is to be sent. A body of bytes is a chat request's; one still coming in has its length in
+    `headers`, or goes in chunks. `leaves` is told when there is a connection and it goes out on that."""
+
+    method: str
+    origin: URL
+    target: str  # path and query
+    headers: Headers
+    body: bytes | AsyncIterable[bytes] | None = None
+    leaves: Callable[[], None] = lambda: None
+
+    @property
+    def repeatable(self) -> bool:
+        return self.method in SAFE or isinstance(self.body, bytes)
 
 
 class BadAnswerError(aiohttp.ClientError):
@@ -84,47 +99,43 @@ class Wire:
         self._origins: dict[URL, aiohttp.ClientRequest] = {}
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
-    async def send(self, method: str, origin: URL, target: str, headers: Headers, body: Body) -> WireAnswer:
-        """The answer's head; the caller reads or closes the rest. `target`: path and query as they are to be sent.
+    async def send(self, request: Outgoing) -> WireAnswer:
+        """The answer's head; the caller reads or closes the rest.
 
-        A body of bytes is a chat request's; one still coming in has its length in `headers`, or goes in chunks.
         Raises aiohttp.ClientError (an UploadError is the client's doing), OSError or TimeoutError.
 
         Sent twice in one case only: a kept connection that the upstream closes just as we write to it. That is how
         servers end idle connections, and an app that connects by itself would not have met it. Never what may change
         something there: a file deleted twice is a 404.
         """
-        connection = await self._connect(origin)
-        again = connection.protocol in self._used and (method in SAFE or isinstance(body, bytes))
-        began = now()
+        connection = await self._connect(request)
+        again, began = connection.protocol in self._used and request.repeatable, now()
         try:
-            return await self._send(connection, method, origin, target, headers, body)
+            return await self._send(connection, request)
         except (aiohttp.ServerDisconnectedError, ConnectionError):
             if not again or now() - began > CLOSED_SECONDS:
                 raise
-        return await self._send(await self._connect(origin), method, origin, target, headers, body)
+        return await self._send(await self._connect(request), request)
 
-    async def _connect(self, origin: URL) -> Connection:
-        return await self._connector.connect(self._origin(origin), [], self._timeout)
+    async def _connect(self, request: Outgoing) -> Connection:
+        return await self._connector.connect(self._origin(request.origin), [], self._timeout)
 
-    async def _send(
-        self, connection: Connection, method: str, origin: URL, target: str, headers: Headers, body: Body
-    ) -> WireAnswer:
+    async def _send(self, connection: Connection, request: Outgoing) -> WireAnswer:
         upload: Upload | None = None
+        body = request.body
         try:
-            protocol = self._ready(connection, method)
+            protocol = self._ready(connection, request.method)
             transport = protocol.transport
             if transport is None:
                 raise aiohttp.ServerDisconnectedError
+            request.leaves()
             if isinstance(body, bytes):
-                length = f"Content-Length: {len(body)}\r\n"
-                transport.writelines((_head(method, origin, target, length, headers), body))
+                transport.writelines((_head(request, f"Content-Length: {len(body)}\r\n"), body))
             else:
-                in_chunks = body is not None and CONTENT_LENGTH not in headers
-                framing = "Transfer-Encoding: chunked\r\n" if in_chunks else ""
-                transport.write(_head(method, origin, target, framing, headers))
+                in_chunks = body is not None and CONTENT_LENGTH not in request.headers
+                transport.write(_head(request, "Transfer-Encoding: chunked\r\n" if in_chunks else ""))
                 upload = Upload(protocol, body, in_chunks=in_chunks) if body is not None else None
-            message, content = await _answered(protocol, may_switch=UPGRADE in headers)
+            message, content = await _answered(protocol, may_switch=UPGRADE in request.headers)
             return WireAnswer(connection, message, content, upload)
         except BaseException:
             if upload:
@@ -170,9 +181,10 @@ async def _answered(protocol: ResponseHandler, *, may_switch: bool) -> tuple[Raw
             return message, content
 
 
-def _head(method: str, origin: URL, target: str, framing: str, headers: Headers) -> bytes:
+def _head(request: Outgoing, framing: str) -> bytes:
     """Header bytes go out as they came in: decoded with surrogates, encoded with them."""
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {origin.host_port_subcomponent}\r\n{framing}"]
-    lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+    host = request.origin.host_port_subcomponent
+    lines = [f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{framing}"]
+    lines += [f"{name}: {value}\r\n" for name, value in request.headers.items()]
     lines.append("\r\n")
     return "".join(lines).encode("utf-8", "surrogateescape")

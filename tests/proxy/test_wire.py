@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.wire import BadAnswerError, Wire, WireAnswer
+from proxy.wire import BadAnswerError, Outgoing, Wire, WireAnswer
 
 PATIENCE = 10.0
 CLOSE = object()
@@ -83,7 +83,7 @@ async def wire(raw: Raw) -> AsyncIterator[Wire]:
 
 
 async def _post(wire: Wire, url: URL, headers: CIMultiDict[str] = NONE, body: bytes = b"{}") -> WireAnswer:
-    return await wire.send("POST", url.origin(), url.raw_path_qs, headers, body)
+    return await wire.send(Outgoing("POST", url.origin(), url.raw_path_qs, headers, body))
 
 
 async def _body(wire: Wire, raw: Raw, body: bytes = b"{}") -> bytes:
