@@ -23,6 +23,7 @@ log = logging.getLogger("cuecard.sync")
 EVERY_SECONDS = 0.1
 LOOK_SECONDS = 0.25  # between looks for a new snapshot
 NEVER, OF_ANOTHER = -1, -2  # generations of the snapshot at hand: there is none; it is of a store that was left
+AT_ONCE = 16  # entries
 FLUSH_SECONDS = 0.5  # a flush takes 4 ms; the journal has what waits for it
 
 
@@ -102,21 +103,26 @@ class Sync(threading.Thread):
     def show(self) -> None:
         """To metrics and log, and into the tally: none of these needs the store. Any thread may ask for it."""
         with self._showing:
-            batch: list[Entry] = []
             while self._entries:
-                entry, journal, offset = self._entries.popleft()
-                batch.append(entry)
-                if journal is self._journal:
-                    self._offset = offset
-            self._busy.update(entry.upstream for entry in batch if entry.status == 429)
-            tally = tallied(batch)
-            self._tally.merge(tally)
-            if self._journal:
-                self._journal.mark_shown(self._offset)
-            self._metrics.spend(tally)
-            self._metrics.enter(batch)
+                self._show_some()
             self._metrics.show_inflight()
-            self._log.note(batch)
+
+    def _show_some(self) -> None:
+        """A kill may fall between the mark and what it stands for: few at a time, no more than are in flight anyway."""
+        batch: list[Entry] = []
+        while self._entries and len(batch) < AT_ONCE:
+            entry, journal, offset = self._entries.popleft()
+            batch.append(entry)
+            if journal is self._journal:
+                self._offset = offset
+        self._busy.update(entry.upstream for entry in batch if entry.status == 429)
+        tally = tallied(batch)
+        self._tally.merge(tally)
+        if self._journal:
+            self._journal.mark_shown(self._offset)
+        self._metrics.spend(tally)
+        self._metrics.enter(batch)
+        self._log.note(batch)
 
     def _exchange(self) -> None:
         if self._store is None:
