@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Self
 from compiler.pricing import Usage
 from compiler.store import Store
 
+Part = Literal["whole", "call", "tokens"]
 Role = Literal["serve", "shadow", "compile", "judge", "conductor", "expert"]
 KEEP_HOURLY_SECONDS = 400 * 24 * 3_600
 KEEP_POSITION_SECONDS = 8 * 24 * 3_600
@@ -17,6 +18,8 @@ UNDECLARED = "-"  # the task of a request that belongs to none
 @dataclass(frozen=True)
 class Charge:
     """One upstream call. `cost` and `baseline` in USD; None where no price or no estimate is known.
+
+    A call whose tokens have to be counted comes in two parts, so that a kill in between loses its tokens only.
 
     `ends_request` is true for the one call of a client's request that answered it, so that requests can be counted
     beside calls; `incumbent` when the app's own model answered, so that its habits (output length) can be learned.
@@ -33,6 +36,7 @@ class Charge:
     failed: bool = False
     ends_request: bool = False
     incumbent: bool = False
+    part: Part = "whole"
 
 
 @dataclass
@@ -57,10 +61,15 @@ class Sums:
 
     def charge(self, charge: Charge) -> None:
         """One more call; written out, because it is done for every one."""
+        if charge.part != "tokens":
+            self.calls += 1
+            self.requests += charge.ends_request
+            self.failed += charge.failed
+        if charge.part != "call":
+            self._spend(charge)
+
+    def _spend(self, charge: Charge) -> None:
         usage, tokens = charge.usage, charge.usage.by_type()
-        self.calls += 1
-        self.requests += charge.ends_request
-        self.failed += charge.failed
         self.counted += usage.counted
         self.input += tokens["input"]
         self.cached_input += tokens["cached_input"]
@@ -111,7 +120,7 @@ class Tally:
         if sums is None:
             sums = rows[row] = Sums()
         sums.charge(charge)
-        if charge.incumbent and not charge.failed and charge.task != UNDECLARED:
+        if charge.incumbent and charge.part != "call" and not charge.failed and charge.task != UNDECLARED:
             usage = charge.usage
             seen = Incumbent(1, usage.input, usage.cached_input, usage.output)
             self.incumbents[charge.task] = seen.plus(self.incumbents.get(charge.task, Incumbent()))

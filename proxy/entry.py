@@ -3,7 +3,7 @@ request path, and read by the worker's thread into ledger, metrics and log. Neve
 
 from typing import NamedTuple
 
-from compiler.ledger import Charge
+from compiler.ledger import Charge, Part
 from compiler.pricing import Usage
 
 NAME_CHARS = 100  # of a model's name as the client wrote it
@@ -51,6 +51,7 @@ class Entry(NamedTuple):
     upstream_seconds: float
     overhead: float
     first_byte: float | None
+    part: Part  # of the charge; what is said of the request comes with the call, its line in the log last
 
     @property
     def charge(self) -> Charge:
@@ -66,6 +67,7 @@ class Entry(NamedTuple):
             failed=bool(self.failed) or self.status >= 400,
             ends_request=self.answered,
             incumbent=self.incumbent,
+            part=self.part,
         )
 
 

@@ -119,7 +119,7 @@ class RequestLog(threading.Thread):
 
     def note(self, entries: Iterable[Entry]) -> None:
         if self._enabled:
-            self._entries.extend(entry for entry in entries if entry.ends)
+            self._entries.extend(entry for entry in entries if entry.ends and entry.part != "call")
 
     def stop(self, patience: float = 1.0) -> None:
         """Write what is noted and end; a reader that takes nothing is not waited for longer than `patience` seconds."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import time
 
-from compiler.ledger import UNDECLARED
+from compiler.ledger import UNDECLARED, Part
 from compiler.pricing import PriceBook, Usage
 from compiler.program import INSTRUCTION_ROLES
 from proxy.call import Call, now
@@ -58,6 +58,7 @@ class Meter:
                 then = partial(self._counted, call, decision, exchange, answered, ended)
                 sent = exchange.attempt.body
                 asked = sent if exchange.attempt.rewritten else unpacked(sent, call.encoding)
+                self._enter(call, decision, exchange, answered, ended, NOTHING, "call")
                 self._counter.count(exchange.attempt.model, asked, exchange.body(), then)
             else:
                 self._enter(call, decision, exchange, answered, ended, exchange.usage or NOTHING)
@@ -69,16 +70,24 @@ class Meter:
         self, call: Call, decision: Decision, exchange: Exchange, answered: bool, ended: Ended | None, usage: Usage
     ) -> None:
         try:
-            self._enter(call, decision, exchange, answered, ended, usage)
+            self._enter(call, decision, exchange, answered, ended, usage, "tokens")
         except Exception:  # boundary: a bug in booking one call must not end the counting of the others
             log.exception("request %s could not be booked", call.id)
             self.metrics.count(self.metrics.dropped, "meter")
 
     def _enter(
-        self, call: Call, decision: Decision, exchange: Exchange, answered: bool, ended: Ended | None, usage: Usage
+        self,
+        call: Call,
+        decision: Decision,
+        exchange: Exchange,
+        answered: bool,
+        ended: Ended | None,
+        usage: Usage,
+        part: Part = "whole",
     ) -> None:
         attempt, status, billed = exchange.attempt, exchange.status, exchange.billed
-        cost, baseline = self.price(call, decision, exchange, usage) if billed else (0.0, None)
+        is_spent = billed and part != "call"
+        cost, baseline = self.price(call, decision, exchange, usage) if is_spent else (0.0, None)
         self._keep(
             Entry(
                 time=time(),
@@ -89,7 +98,7 @@ class Meter:
                 route="fallback" if exchange.failed and attempt.contract else attempt.route,
                 status=status,
                 failed=exchange.failed,
-                booked=not billed or usage is not NOTHING,
+                booked=not billed or usage is not NOTHING or part == "call",
                 input=usage.input,
                 cached_input=usage.cached_input,
                 cache_write=usage.cache_write,
@@ -116,6 +125,7 @@ class Meter:
                 upstream_seconds=exchange.seconds,
                 overhead=ended.overhead if ended else 0.0,
                 first_byte=ended.first_byte if ended else None,
+                part=part,
             )
         )
 

@@ -114,6 +114,8 @@ class Metrics:
             counts[key] = counts.get(key, 0) + 1
 
         for entry in entries:
+            if entry.part == "tokens":
+                continue
             if entry.status >= 400 or not entry.status:
                 what = str(entry.status) if entry.status else entry.failed or OTHER
                 count(self.upstream_errors, entry.upstream, what)

@@ -49,6 +49,7 @@ def entry(**more: Any) -> Entry:
         "upstream_seconds": 0.29,
         "overhead": 0.01,
         "first_byte": None,
+        "part": "whole",
     }
     return Entry(**{**fields, **more})
 
