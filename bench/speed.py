@@ -115,7 +115,8 @@ async def run(options: Options) -> Run:
         await _warm_up(options, found)
         others, begun = others_cpu_seconds(os.getpid()), time.perf_counter()
         await _measure(options, found)
-        found.disturbed = (others_cpu_seconds(os.getpid()) - others) / (time.perf_counter() - begun)
+        used = others_cpu_seconds(os.getpid()) - others
+        found.disturbed = max(0.0, used / (time.perf_counter() - begun))  # counted in ticks: may fall short of 0
         found.memory = [footprint(title, pid) for title, pid in servers.items()]
     return found
 
