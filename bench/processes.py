@@ -45,6 +45,12 @@ def cpu_seconds(root: int) -> float:
     return sum(process.cpu_seconds for process in tree(root))
 
 
+def others_cpu_seconds(root: int) -> float:
+    """What the machine has used since its start, but for `root` and its children: only differences say a thing."""
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICKS - cpu_seconds(root)
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Memory of a server's processes: what each is, and its MiB."""

@@ -58,9 +58,9 @@ def memory(servers: Iterable[Footprint]) -> Table:
 
 
 def verdicts(bars: Sequence[Bar]) -> Table:
-    table = Table("bar", "wanted", "seen", "", title="Bars (one worker)", title_justify="left")
-    for bar in bars:
+    table = Table("bar", "wanted", "seen", "", title="Bars (one worker; told only: in brackets)", title_justify="left")
+    for bar in sorted(bars, key=lambda bar: bar.told):
         seen = "not measured" if bar.seen is None else f"{bar.seen:.2f}"
         verdict = "pass" if bar.passed else "" if bar.seen is None else "[red]FAIL[/]"
-        table.add_row(bar.name, bar.wanted, seen, verdict)
+        table.add_row(bar.name, bar.wanted, seen, f"({verdict})" if bar.told and verdict else verdict)
     return table
