@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 REASONING = re.compile(r"^(o[1-9]|gpt-([5-9]|(?!35)\d\d))(?!.*chat)")
@@ -25,11 +26,16 @@ class Family:
         bare = model.rpartition("/")[2].lower()
         if overrides and (known := overrides.get(model) or overrides.get(bare)):
             return known
-        return cls(
-            reasoning=bool(REASONING.match(bare)),
-            json_schema=not NO_JSON_SCHEMA.match(bare),
-            openai=bool(OPENAI.match(bare)),
-        )
+        return _by_name(bare)
+
+
+@lru_cache(1_024)
+def _by_name(bare: str) -> Family:
+    return Family(
+        reasoning=bool(REASONING.match(bare)),
+        json_schema=not NO_JSON_SCHEMA.match(bare),
+        openai=bool(OPENAI.match(bare)),
+    )
 
 
 def translate(body: Mapping[str, Any], target: Family) -> dict[str, Any]:

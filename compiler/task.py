@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 Kind = Literal["label", "json", "text"]
@@ -45,6 +46,11 @@ class Task:
 
     def definition(self) -> str:
         """Hash of what a card depends on: a card compiled for another definition is never served."""
+        return self._definition
+
+    @cached_property
+    def _definition(self) -> str:
+        """Worked out once: every request of a task asks for it."""
         parts = [self.name, self.description, self.system, asdict(self.contract) if self.contract else None]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -48,11 +48,11 @@ class Planner:
     def attempts(self, call: Call, decision: Decision) -> list[Attempt]:
         """One attempt for an original; for a card the compiled one, then what answers if that fails."""
         if decision.card is None or decision.view is None:
-            return [self._original(call, decision.view, failed=decision.reason == "breaker_open")]
+            return [self._original(call, decision.view, failing=decision.reason == "breaker_open")]
         compiled = self._compiled(call, decision.card, decision.view)
         if not self._may_call(compiled):
             return [self._original(call, decision.view)]
-        return [compiled, self._original(call, decision.view, failed=True)._replace(route="fallback")]
+        return [compiled, self._original(call, decision.view, route="fallback", failing=True)]
 
     def stands_alone(self, call: Call, decision: Decision) -> bool:
         """Whether no other model could answer if the card's fails."""
@@ -65,21 +65,33 @@ class Planner:
         return attempt.endpoint.ours or attempt.client_key
 
     def _compiled(self, call: Call, card: Card, view: TaskView) -> Attempt:
-        attempt = self._run(call, view, card.program, card.model)
-        return attempt._replace(route="compiled", contract=card.contract)
+        return self._run("compiled", call, view, card.program, card.model, contract=card.contract)
 
-    def _original(self, call: Call, view: TaskView | None, *, failed: bool = False) -> Attempt:
+    def _original(
+        self, call: Call, view: TaskView | None, *, route: Route = "original", failing: bool = False
+    ) -> Attempt:
+        """`failing`: the card's model is."""
         if call.virtual and view:
-            stand_in = self._production[-1 if failed else 0]
-            attempt = self._run(call, view, Prompt(view.task.instructions), view.task.incumbent or stand_in)
-            return attempt._replace(incumbent=view.task.incumbent is not None)
+            model = view.task.incumbent or self._production[-1 if failing else 0]
+            incumbent = view.task.incumbent is not None
+            return self._run(route, call, view, Prompt(view.task.instructions), model, incumbent=incumbent)
         endpoint, bare = self._endpoints.resolve(call.model)
         rewritten = call.rewritten or bare != call.model
         body = _written({**call.body, "model": bare}) if rewritten else call.raw
         client_key = call.own_key and (endpoint is self._endpoints.first or bare != call.model)
-        return Attempt("original", endpoint, bare, body, client_key, rewritten, incumbent=True)
+        return Attempt(route, endpoint, bare, body, client_key, rewritten, incumbent=True)
 
-    def _run(self, call: Call, view: TaskView, prompt: Prompt, model: str) -> Attempt:
+    def _run(
+        self,
+        route: Route,
+        call: Call,
+        view: TaskView,
+        prompt: Prompt,
+        model: str,
+        *,
+        contract: Contract | None = None,
+        incumbent: bool = False,
+    ) -> Attempt:
         endpoint, bare = self._endpoints.resolve(model)
         family = Family.of(model, self._families)
         body = rewrite(call.body, prompt, bare, family, replaces=view.task.system)
@@ -87,12 +99,14 @@ class Planner:
             body["stream_options"] = {**_options(call.body), "include_usage": True}
         addressed = self._endpoints.first if call.virtual else self._endpoints.resolve(call.model)[0]
         return Attempt(
-            route="original",
+            route=route,
             endpoint=endpoint,
             model=bare,
             body=_written(body),
             client_key=call.own_key and endpoint is addressed,
             rewritten=True,
+            contract=contract,
+            incumbent=incumbent,
             hide_usage=call.stream and not call.wants_usage,
         )
 

@@ -8,6 +8,7 @@ from proxy.unpack import json_object
 
 DONE = b"[DONE]"
 TAIL = 4  # the usage event is the last one, or just before [DONE]
+TAIL_BYTES = (2_048, 65_536)  # it is short, but where it carries the whole answer
 BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r")
 SAYS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -64,8 +65,15 @@ def parsed(event: bytes) -> dict[str, Any] | None:
     return json_object(data) or None
 
 
-def split(stream: bytes) -> list[bytes]:
-    return [event for event in BLANK_LINE.split(stream) if event.strip()]
+def split(stream: bytes) -> Iterator[bytes]:
+    """Lazily: of a long stream mostly the first event is wanted."""
+    start = 0
+    for end in BLANK_LINE.finditer(stream):
+        if (event := stream[start : end.start()]).strip():
+            yield event
+        start = end.end()
+    if (rest := stream[start:]).strip():
+        yield rest
 
 
 def objects(stream: bytes) -> Iterator[dict[str, Any]]:
@@ -73,11 +81,14 @@ def objects(stream: bytes) -> Iterator[dict[str, Any]]:
 
 
 def usage_of(stream: bytes) -> dict[str, Any] | None:
-    """The usage that the stream ended with, if it carried one. Reads only the tail."""
-    for event in reversed(split(stream[-65_536:])[-TAIL:]):
-        value = _answer(parsed(event))
-        if isinstance(value.get("usage"), dict):
-            return dict(value["usage"])
+    """The usage that the stream ended with, if it carried one. Reads only the tail, and more of it if need be."""
+    for size in TAIL_BYTES:
+        for event in reversed([*split(stream[-size:])][-TAIL:]):
+            value = _answer(parsed(event))
+            if isinstance(value.get("usage"), dict):
+                return dict(value["usage"])
+        if size >= len(stream):
+            return None
     return None
 
 
