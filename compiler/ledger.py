@@ -15,8 +15,7 @@ KEEP_POSITION_SECONDS = 8 * 24 * 3_600
 UNDECLARED = "-"  # the task of a request that belongs to none
 
 
-@dataclass(frozen=True)
-class Charge:
+class Charge(NamedTuple):
     """One upstream call. `cost` and `baseline` in USD; None where no price or no estimate is known.
 
     A call whose tokens have to be counted comes in two parts, so that a kill in between loses its tokens only.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -142,23 +142,23 @@ class Llm:
             self._heed(endpoint, raw.status_code, raw.headers)
             answer = self._read(raw.parse(), time.monotonic() - started, prompt)
             paid = self.prices.rates(answer.model, model, bare)
-            charge = replace(
-                booked, model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
+            charge = booked._replace(
+                model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
             )
             kept = {**answer.__dict__, "usage": answer.usage._asdict()}
             return answer
         except openai.APIStatusError as error:
-            charge = replace(booked, failed=True)  # refused calls are not billed
+            charge = booked._replace(failed=True)  # refused calls are not billed
             self._heed(endpoint, error.status_code, error.response.headers)
             raise
         except openai.APIConnectionError as error:
             reached = type(error.__cause__).__name__ not in NEVER_LEFT
             unread = Usage(input=prompt, counted=True) if reached else Usage()
-            charge = replace(booked, usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
+            charge = booked._replace(usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
             raise
         except (openai.APIError, ModelFailed, ValueError):
             unread = Usage(input=prompt, counted=True)  # sent, and perhaps billed: its input is booked
-            charge = replace(booked, usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
+            charge = booked._replace(usage=unread, cost=rates.cost(unread) if rates else None, failed=True)
             raise
         finally:
             if charge:  # none when we were cancelled: the reservation stays counted

@@ -27,21 +27,22 @@ CALLER = web.RequestKey("caller", Caller)
 class Access:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._loopback = settings.listen.loopback
         self._ours = any(endpoint.ours for endpoint in settings.endpoints().by_name.values())
 
     def api(self, request: web.Request) -> None:
         """Raises ProxyError for who may not call; else the request knows its CALLER."""
-        if self._settings.listen.loopback:
+        if self._loopback:
             _require_local(request)
         request[CALLER] = _caller(request, self._settings, self._ours)
 
     def chat(self, request: web.Request) -> None:
         self.api(request)
-        if self._settings.listen.loopback:
+        if self._loopback:
             _require_json(request)
 
     def admin(self, request: web.Request) -> None:
-        if self._settings.listen.loopback:
+        if self._loopback:
             _require_local(request)
         _require_admin(request, self._settings)
 

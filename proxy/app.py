@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from proxy.logs import RequestLog
 from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
-from proxy.reply import without_name
+from proxy.reply import STOPPING, finish
 from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
@@ -42,7 +42,6 @@ MAX_LINE = 32_768  # bytes of a request line
 MAX_FIELD = 65_536  # and of one header
 MAX_HEADERS = 256
 READY = web.AppKey("ready", asyncio.Event)
-STOPPING = web.AppKey("stopping", asyncio.Event)
 SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
 
 
@@ -52,16 +51,15 @@ def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.M
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
     app.on_shutdown.append(_end_tunnels)
-    app.on_response_prepare.append(_prepared)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
         [
             web.post("/v1/chat/completions", guard(access.chat, chat)),
             web.get("/v1/models", guard(access.api, list_models), allow_head=False),
             web.get("/v1/models/{model}", guard(access.api, retrieve_model), allow_head=False),
-            web.get("/health/live", live),
-            web.get("/health/ready", ready),
-            web.get("/metrics", show_metrics),
+            web.get("/health/live", _own(live)),
+            web.get("/health/ready", _own(ready)),
+            web.get("/metrics", _own(show_metrics)),
             *(web.route(r.method, r.path, guard(access.admin, r.handler)) for r in admin.routes()),
             web.route("*", "/v1/{path:.*}", guard(access.api, passthrough)),
             web.route("*", "/{path:.*}", guard(access.api, nowhere)),
@@ -78,32 +76,38 @@ def _guarded(process_metrics: metrics.Metrics, check: Callable[[web.Request], No
 
     async def answer(request: web.Request) -> web.StreamResponse:
         process_metrics.requests_now += 1
+        response: web.StreamResponse
         try:
             framing.receive(request)
             check(request)
-            return await handler(request)
+            response = await handler(request)
         except ProxyError as error:
-            return error.response()
+            response = error.response()
         except web.HTTPRequestEntityTooLarge:
-            return too_large().response()
+            response = too_large().response()
         except Exception as error:  # boundary: whatever goes wrong, the client gets OpenAI's error shape
             log.exception("%s %s failed", request.method, request.path)
             if request.writer.output_size and request.transport:  # an error can't follow half an answer
                 request.transport.abort()
-            return translate(error, "-").response()
+            response = translate(error, "-").response()
         finally:
             process_metrics.requests_now -= 1
+        if not response.prepared:
+            finish(request, response)
+        return response
 
     return answer
 
 
-async def _prepared(request: web.Request, response: web.StreamResponse) -> None:
-    """The last say on what a client gets. Told of the end, it sends its next request elsewhere, and not to a connection
-    that is about to close."""
-    without_name(response)
-    framing.end_after(request, response)
-    if request.app[STOPPING].is_set() and response.status != 101:
-        framing.say_close(response)
+def _own(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
+    """Open to everybody, and told to the client as ours."""
+
+    async def answer(request: web.Request) -> web.Response:
+        response = await handler(request)
+        finish(request, response)
+        return response
+
+    return answer
 
 
 def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:

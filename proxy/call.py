@@ -72,7 +72,8 @@ async def read_call(request: web.Request, started: float, caller: Caller, patien
     more of it came for `patience` seconds."""
     if (request.content_length or 0) > MAX_BODY:  # said before it is sent
         raise too_large()
-    raw = await (request.read() if request.content.is_eof() else _read_in_pieces(request, patience))
+    content = request.content
+    raw = content.read_nowait() if content.is_eof() else await _read_in_pieces(request, patience)
     call = Call.of(request, started, caller)
     call.raw, call.encoding = raw, request.headers.get(headers.CONTENT_ENCODING, "").lower()
     call.body = _parse(raw, call.encoding)

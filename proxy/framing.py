@@ -7,7 +7,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.errors import BadRequestError
-from proxy.headers import CONNECTION, TRANSFER_ENCODING
+from proxy.headers import TRANSFER_ENCODING
 
 
 def receive(request: web.Request) -> None:
@@ -37,15 +37,3 @@ class _Telling:
         except HttpProcessingError:
             self._body.set_exception(BadRequestError("the request's body is not in chunks as its head says"))
             raise
-
-
-def end_after(request: web.Request, response: web.StreamResponse) -> None:
-    """The parser keeps a trailer that follows the last chunk, and would put it into the head of the connection's next
-    request: there must be none."""
-    if request._message.chunked and CONNECTION not in response.headers:
-        say_close(response)
-
-
-def say_close(response: web.StreamResponse) -> None:
-    response.force_close()
-    response.headers[CONNECTION] = "close"

@@ -33,7 +33,8 @@ HOP_BY_HOP = frozenset(
 )
 OURS = b"x-cuecard-"
 ORDINARY = (b"keep-alive", b"close")  # values of Connection that name no header
-HOST, ORIGIN, SERVER, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Server"), istr("Content-Type")
+HOST, ORIGIN, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Content-Type")
+DATE, SERVER = istr("Date"), istr("Server")
 FETCH_SITE = istr("Sec-Fetch-Site")
 CONTENT_ENCODING, ACCEPT_ENCODING, CONTENT_LENGTH = (
     istr("Content-Encoding"),

@@ -17,7 +17,7 @@ from proxy.errors import translate
 from proxy.exchange import Exchange
 from proxy.gateway import Gateway
 from proxy.meter import Ended
-from proxy.reply import Reply, WholeReply
+from proxy.reply import Reply
 from proxy.tunnel import tunnel, upgrade_headers
 from proxy.upstream import Answer
 
@@ -177,12 +177,11 @@ class Relay:
             shown[headers.COST] = f"{cost:.9f}"
         if baseline is not None:
             shown[headers.BASELINE] = f"{baseline:.9f}"
-        response = WholeReply(status=answer.status, reason=answer.reason, headers=shown, body=body)
+        response = Reply(answer.status, answer.reason, shown)
         exchange.heard = now()
         self._begun = True
         try:
-            await response.prepare(self._request)
-            await response.write_eof()
+            await response.whole(self._request, body)
         except asyncio.CancelledError:
             if not _was_silent(exchange):
                 raise
@@ -196,7 +195,7 @@ class Relay:
             shown[headers.CONTENT_LENGTH] = answer.headers[headers.CONTENT_LENGTH]
         hide_usage = exchange.attempt.hide_usage and exchange.streamed and not exchange.encoding
         shorten: Filter | None = sse.WithoutUsage() if hide_usage else None
-        response = Reply(status=answer.status, reason=answer.reason, headers=shown)
+        response = Reply(answer.status, answer.reason, shown)
         self._begun = True
         await response.prepare(self._request)
         try:
@@ -298,11 +297,15 @@ async def _heard(exchange: Exchange, upload: StreamReader) -> AsyncIterator[byte
 
 
 async def _read(exchange: Exchange, answer: Answer) -> bytes:
-    pieces = []
-    with exchange:
-        async for piece in answer.content.iter_any():
-            exchange.heard = now()
-            pieces.append(piece)
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    content = answer.content
+    if content.is_eof():  # all of it came with its head
+        body = content.read_nowait()
+    else:
+        pieces = []
+        with exchange:
+            async for piece in content.iter_any():
+                exchange.heard = now()
+                pieces.append(piece)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     exchange.keep(body)
     return body

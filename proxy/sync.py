@@ -23,7 +23,7 @@ log = logging.getLogger("cuecard.sync")
 EVERY_SECONDS = 0.1
 LOOK_SECONDS = 0.25  # between looks for a new snapshot
 NEVER, OF_ANOTHER = -1, -2  # generations of the snapshot at hand: there is none; it is of a store that was left
-AT_ONCE = 16  # entries
+AT_ONCE = 32  # entries
 FLUSH_SECONDS = 0.5  # a flush takes 4 ms; the journal has what waits for it
 
 

@@ -40,7 +40,7 @@ async def tunnel(request: web.Request, answer: Answer, shown: CIMultiDict[str]) 
         raise UpstreamFailedError("the upstream switched protocols unasked", code="upstream_broke_off")
     client = request.protocol
     shown.update({"Connection": "Upgrade", "Upgrade": answer.headers["Upgrade"]})
-    response = Reply(status=answer.status, reason=answer.reason, headers=shown)
+    response = Reply(answer.status, answer.reason, shown)
     response.force_close()
     ended = asyncio.Event()
     pipes: tuple[Any, Any] = (_Pipe(client, upstream, ended), _Pipe(upstream, client, ended))

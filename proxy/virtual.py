@@ -11,7 +11,7 @@ from proxy.errors import NotFoundError, translate
 from proxy.gateway import GATEWAY
 from proxy.passthrough import passthrough
 from proxy.relay import UPSTREAM_ERRORS
-from proxy.reply import WholeReply
+from proxy.reply import Reply
 from proxy.unpack import json_object
 
 
@@ -31,7 +31,7 @@ async def list_models(request: web.Request) -> web.StreamResponse:
     shown = headers.to_client(answer.raw_headers)
     if answer.status == 200 and isinstance((listed := json_object(body)).get("data"), list):
         body = orjson.dumps({**listed, "data": [*listed["data"], *ours]})
-    return WholeReply(status=answer.status, reason=answer.reason, headers=shown, body=body)
+    return await Reply(answer.status, answer.reason, shown).whole(request, body)
 
 
 async def retrieve_model(request: web.Request) -> web.StreamResponse:

@@ -7,7 +7,6 @@ Connections, TLS, DNS, keep-alive and the parser are aiohttp's. docs/decisions/0
 import asyncio
 from collections.abc import AsyncIterable, Callable
 from typing import NamedTuple, Self
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -24,6 +23,7 @@ from proxy.upload import Upload
 
 MAX_LINE = MAX_FIELD = 65_536  # bytes of an answer's status line, and of one header
 MAX_HEADERS = 256
+ONE_PIECE = 2**16  # bytes of a body: below it, a copy is cheaper than two buffers
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 CLOSED_SECONDS = 1.0  # within which a connection that was closed when we wrote to it says so
 
@@ -97,7 +97,6 @@ class Wire:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         self._read_buffer = read_buffer
         self._origins: dict[URL, aiohttp.ClientRequest] = {}
-        self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def send(self, request: Outgoing) -> WireAnswer:
         """The answer's head; the caller reads or closes the rest.
@@ -109,11 +108,12 @@ class Wire:
         something there: a file deleted twice is a 404.
         """
         connection = await self._connect(request)
-        again, began = connection.protocol in self._used and request.repeatable, now()
+        kept = connection.protocol is not None and connection.protocol._parser is not None  # it has had a request
+        began = now()
         try:
             return await self._send(connection, request)
         except (aiohttp.ServerDisconnectedError, ConnectionError):
-            if not again or now() - began > CLOSED_SECONDS:
+            if not kept or not request.repeatable or now() - began > CLOSED_SECONDS:
                 raise
         return await self._send(await self._connect(request), request)
 
@@ -130,7 +130,11 @@ class Wire:
                 raise aiohttp.ServerDisconnectedError
             request.leaves()
             if isinstance(body, bytes):
-                transport.writelines((_head(request, f"Content-Length: {len(body)}\r\n"), body))
+                head = _head(request, f"Content-Length: {len(body)}\r\n")
+                if len(body) < ONE_PIECE:
+                    transport.write(head + body)
+                else:
+                    transport.writelines((head, body))
             else:
                 in_chunks = body is not None and CONTENT_LENGTH not in request.headers
                 transport.write(_head(request, "Transfer-Encoding: chunked\r\n" if in_chunks else ""))
@@ -148,7 +152,6 @@ class Wire:
         protocol = connection.protocol
         if protocol is None:
             raise aiohttp.ServerDisconnectedError
-        self._used.add(protocol)
         protocol.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,

@@ -9,12 +9,13 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.app import DRAIN_SECONDS, READY, STOPPING, build_runner
+from proxy.app import DRAIN_SECONDS, READY, build_runner
 from proxy.connections import close_silent, drain
 from proxy.gateway import GATEWAY
 from proxy.metrics import Metrics
 from proxy.process import READY as READY_LINE
 from proxy.process import run
+from proxy.reply import STOPPING
 from proxy.settings import Settings
 
 SNAPSHOT_SECONDS = 5.0

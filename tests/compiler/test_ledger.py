@@ -49,10 +49,10 @@ def test_a_call_is_booked_with_all_it_cost(store):
 def test_calls_are_summed_by_task_model_role_and_route(store):
     ledger = Ledger(store)
     others = [
-        replace(CALL, task="other"),
-        replace(CALL, model="m"),
-        replace(CALL, role="judge"),
-        replace(CALL, route="o"),
+        CALL._replace(task="other"),
+        CALL._replace(model="m"),
+        CALL._replace(role="judge"),
+        CALL._replace(route="o"),
     ]
     add(ledger, CALL, CALL, *others)
     add(ledger, CALL)
@@ -66,9 +66,9 @@ def test_failed_counted_and_unpriced_calls_are_told_apart(store):
     ledger = Ledger(store)
     add(
         ledger,
-        replace(CALL, failed=True),
-        replace(CALL, usage=Usage(input=1, counted=True)),
-        replace(CALL, cost=None, baseline=None, ends_request=False),
+        CALL._replace(failed=True),
+        CALL._replace(usage=Usage(input=1, counted=True)),
+        CALL._replace(cost=None, baseline=None, ends_request=False),
     )
     (sums,) = totals(ledger).values()
     assert (sums.calls, sums.requests, sums.failed, sums.counted, sums.unpriced, sums.baselined) == (3, 2, 1, 1, 1, 2)
@@ -81,7 +81,7 @@ def test_an_empty_tally_writes_nothing(store):
 
 def test_tenants_have_rows_of_their_own_and_one_sum_in_the_report(store):
     ledger = Ledger(store)
-    add(ledger, CALL, replace(CALL, tenant="shop"))
+    add(ledger, CALL, CALL._replace(tenant="shop"))
     assert len(store.keys("totals:")) == 2
     assert [sums.calls for _, _, sums in ledger.rows()] == [1, 1]
 
@@ -91,7 +91,7 @@ def test_a_window_holds_its_hours_and_no_older_ones(store, monkeypatch):
     noon = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
     for hours, model in ((-30, "old"), (-2, "recent"), (0, "now")):
         at(monkeypatch, noon + timedelta(hours=hours))
-        add(ledger, replace(CALL, model=model))
+        add(ledger, CALL._replace(model=model))
     at(monkeypatch, noon)
     assert {row.model for _, row, _ in ledger.rows(timedelta(hours=24))} == {"recent", "now"}
     assert {row.model for _, row, _ in ledger.rows(timedelta(0))} == {"now"}
@@ -100,9 +100,9 @@ def test_a_window_holds_its_hours_and_no_older_ones(store, monkeypatch):
 
 def test_the_incumbents_habits_are_learned_from_its_good_answers_alone(store):
     ledger = Ledger(store)
-    own = replace(CALL, incumbent=True)
+    own = CALL._replace(incumbent=True)
     assert ledger.incumbent("mood") == Incumbent()
-    add(ledger, own, own, CALL, replace(own, failed=True), replace(own, task=UNDECLARED))
+    add(ledger, own, own, CALL, own._replace(failed=True), replace(own, task=UNDECLARED))
     add(ledger, own)
     assert ledger.incumbent("mood") == Incumbent(calls=3, input=300, cached_input=120, output=60)
     assert ledger.incumbent(UNDECLARED) == Incumbent()
@@ -110,9 +110,9 @@ def test_the_incumbents_habits_are_learned_from_its_good_answers_alone(store):
 
 def test_what_the_store_refuses_is_added_nowhere(store):
     ledger = Ledger(store)
-    add(ledger, replace(CALL, task="a"))
+    add(ledger, CALL._replace(task="a"))
     with pytest.raises(StoreError), store.transact():
-        add(ledger, replace(CALL, task="a", incumbent=True))
+        add(ledger, CALL._replace(task="a", incumbent=True))
         raise StoreError("full")
     assert [sums.calls for _, _, sums in ledger.rows()] == [1]
     assert ledger.incumbent("a") == Incumbent()
@@ -122,7 +122,7 @@ def _book(folder: Path, together: Barrier, model: str) -> None:
     store = Store(folder)
     together.wait()
     for _ in range(30):
-        add(Ledger(store), replace(CALL, model=model), replace(CALL, model="shared", incumbent=True))
+        add(Ledger(store), CALL._replace(model=model), replace(CALL, model="shared", incumbent=True))
     store.close()
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from proxy.app import STOPPING
 from proxy.connections import close_silent, drain
+from proxy.reply import STOPPING
 from tests.fake_upstream import Fault
 from tests.proxy.gateway import Proxy
 

@@ -237,9 +237,9 @@ async def test_the_upstreams_own_name_date_and_type_stay(client, upstream, askin
     assert added(reply) == fields
 
 
-async def test_cuecards_own_errors_do_not_name_its_server_either(client):
+async def test_cuecards_own_answers_name_cuecard_and_not_its_server(client):
     for asked in (request(b"GET /nowhere"), request(CHAT, JSON, body=b"{"), request(b"GET /health/live")):
-        assert (await client.ask(asked)).values(b"server") == []
+        assert (await client.ask(asked)).values(b"server") == [b"cuecard"]
 
 
 async def test_what_belongs_to_the_upstreams_connection_is_gone(client, upstream, asking):
