@@ -1,6 +1,7 @@
 """Whether a card's answer may be shown: read whole, or held back until enough of a stream is known."""
 
-import orjson
+from collections.abc import Mapping
+from typing import Any
 
 from compiler.score import breach
 from compiler.task import Contract
@@ -15,15 +16,13 @@ class Breach(Exception):
     """The compiled attempt may not be served; the message is the metric's `reason`."""
 
 
-def check(body: bytes, contract: Contract) -> None:
+def check(completion: Mapping[str, Any], contract: Contract) -> None:
     """Raises Breach."""
-    try:
-        choice = orjson.loads(body)["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        raise Breach("malformed") from None
-    _check_text(text, message, choice.get("finish_reason"), contract)
+    choice = sse.choice_of(completion)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise Breach("malformed")
+    _check_text(message.get("content") or "", message, choice.get("finish_reason"), contract)
 
 
 def _check_text(text: object, message: object, finish: object, contract: Contract) -> None:

@@ -34,6 +34,7 @@ class Exchange:
     tapped: bool = True  # whether the answer may name its usage; a downloaded file does not
     size: int = 0
     tail: bytes = b""
+    value: dict[str, Any] | None = None
     is_read: bool = False
     heard_out: bool = False  # what follows a rejected stream is still read, and metered then
     since: float = 0.0
@@ -77,18 +78,24 @@ class Exchange:
         """The answer's body as far as it came, readable."""
         return unpacked(b"".join(self.chunks), self.encoding)
 
+    def json(self) -> dict[str, Any]:
+        """The answer's JSON object, once its body is here; {} for what is none."""
+        if self.value is None:
+            self.value = json_object(self.body())
+        return self.value
+
     def read(self) -> None:
         """Take model and usage out of the body, where it has them; once the body is here."""
         if self.is_read:
             return
         self.is_read = True
-        body = self.body()
         if self.streamed:
+            body = self.body()
             found: dict[str, Any] = {"usage": sse.usage_of(self.tail or body), "model": sse.model_of(body)}
         elif self.tail:
             found = {name: last_value(self.tail, name) for name in ("usage", "model")}
         else:
-            found = json_object(body)
+            found = self.json()
         usage, model = found.get("usage"), found.get("model")
         if isinstance(usage, dict):
             self.usage = Usage.from_openai(usage)

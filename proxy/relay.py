@@ -140,7 +140,7 @@ class Relay:
                         raise Breach(f"http_{exchange.status // 100}xx")
                     if not exchange.streamed:
                         body = await _read(exchange, answer)
-                        check(body, contract)
+                        check(exchange.json(), contract)
                         timer.reschedule(None)
                         return await self._answer(exchange, answer, body)
                     held = await hold(exchange, answer, contract)

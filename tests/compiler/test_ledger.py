@@ -1,5 +1,4 @@
 import multiprocessing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -102,7 +101,7 @@ def test_the_incumbents_habits_are_learned_from_its_good_answers_alone(store):
     ledger = Ledger(store)
     own = CALL._replace(incumbent=True)
     assert ledger.incumbent("mood") == Incumbent()
-    add(ledger, own, own, CALL, own._replace(failed=True), replace(own, task=UNDECLARED))
+    add(ledger, own, own, CALL, own._replace(failed=True), own._replace(task=UNDECLARED))
     add(ledger, own)
     assert ledger.incumbent("mood") == Incumbent(calls=3, input=300, cached_input=120, output=60)
     assert ledger.incumbent(UNDECLARED) == Incumbent()
@@ -122,7 +121,7 @@ def _book(folder: Path, together: Barrier, model: str) -> None:
     store = Store(folder)
     together.wait()
     for _ in range(30):
-        add(Ledger(store), CALL._replace(model=model), replace(CALL, model="shared", incumbent=True))
+        add(Ledger(store), CALL._replace(model=model), CALL._replace(model="shared", incumbent=True))
     store.close()
 
 
