@@ -40,6 +40,8 @@ class Exchange:
     since: float = 0.0
     heard: float = 0.0
     silent: bool = False  # for longer than an upstream may be
+    due: float = 0.0
+    late: bool = False  # not settled when it was due
 
     def __enter__(self) -> None:
         """Time spent inside is the upstream's: it counts as `seconds`, not as overhead."""

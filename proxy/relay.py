@@ -47,7 +47,7 @@ class Relay:
     async def try_compiled(self, exchange: Exchange) -> web.StreamResponse | None:
         """The compiled answer if it comes in time and keeps its contract; None, with nothing sent, if it doesn't."""
         answered = False
-        self._gateway.watch.begin(exchange)
+        self._gateway.watch.begin(exchange, self._gateway.deadlines.of(self._decision.task or ""))
         try:
             response = await self._compiled(exchange)
             answered = True
@@ -57,10 +57,10 @@ class Relay:
         except UPSTREAM_ERRORS:
             exchange.failed = "unreachable"
         except asyncio.CancelledError:
-            if not _was_silent(exchange):
+            if not _was_watched(exchange):
                 exchange.failed = "client_gone"
                 raise
-            exchange.failed = "timeout"
+            exchange.failed = "deadline" if exchange.late else "timeout"
         except Exception:  # boundary: a bug in checking an answer is no reason not to answer
             exchange.failed = "internal_error"
             if self._begun:
@@ -92,7 +92,7 @@ class Relay:
             exchange.failed = self._who_left("unreachable")
             raise translate(error, exchange.attempt.endpoint.name) from None
         except asyncio.CancelledError:
-            if not _was_silent(exchange):
+            if not _was_watched(exchange):
                 exchange.failed = "client_gone"
                 raise
             exchange.failed = "timeout"
@@ -131,33 +131,26 @@ class Relay:
 
     async def _compiled(self, exchange: Exchange) -> web.StreamResponse:
         contract = exchange.attempt.contract or Contract()
-        deadline = self._gateway.deadlines.of(self._decision.task or "")
-        async with asyncio.timeout(deadline) as timer:
-            try:
-                answer = await self._send(exchange)
-                try:
-                    if exchange.status != 200:
-                        raise Breach(f"http_{exchange.status // 100}xx")
-                    if not exchange.streamed:
-                        body = await _read(exchange, answer)
-                        check(exchange.json(), contract)
-                        timer.reschedule(None)
-                        return await self._answer(exchange, answer, body)
-                    held = await hold(exchange, answer, contract)
-                    timer.reschedule(None)
-                    return await self._stream(exchange, answer, held)
-                except Breach as reason:
-                    if exchange.streamed and exchange.status == 200:
-                        exchange.failed, exchange.heard_out = str(reason), True
-                        self._gateway.later(self._hear_out(exchange, answer))
-                    raise
-                finally:
-                    if not exchange.heard_out:
-                        answer.close()
-            except (asyncio.CancelledError, TimeoutError):
-                if timer.expired():
-                    raise Breach("deadline") from None
-                raise
+        answer = await self._send(exchange)
+        try:
+            if exchange.status != 200:
+                raise Breach(f"http_{exchange.status // 100}xx")
+            if not exchange.streamed:
+                body = await _read(exchange, answer)
+                check(exchange.json(), contract)
+                self._gateway.watch.settled(exchange)
+                return await self._answer(exchange, answer, body)
+            held = await hold(exchange, answer, contract)
+            self._gateway.watch.settled(exchange)
+            return await self._stream(exchange, answer, held)
+        except Breach as reason:
+            if exchange.streamed and exchange.status == 200:
+                exchange.failed, exchange.heard_out = str(reason), True
+                self._gateway.later(self._hear_out(exchange, answer))
+            raise
+        finally:
+            if not exchange.heard_out:
+                answer.close()
 
     async def _hear_out(self, exchange: Exchange, answer: Answer) -> None:
         """Off the path: the usage comes after the end of a stream, also of one that is not served."""
@@ -183,7 +176,7 @@ class Relay:
         try:
             await response.whole(self._request, body)
         except asyncio.CancelledError:
-            if not _was_silent(exchange):
+            if not _was_watched(exchange):
                 raise
             self._break_off(exchange, "client_stalled")
         return response
@@ -212,7 +205,7 @@ class Relay:
         except UPSTREAM_ERRORS:
             self._break_off(exchange, self._who_left("broke_off"))
         except asyncio.CancelledError:
-            if not _was_silent(exchange):
+            if not _was_watched(exchange):
                 raise
             stalled = self._request.protocol.writing_paused  # a client that takes nothing keeps an upstream waiting
             self._break_off(exchange, "client_stalled" if stalled else "timeout")
@@ -282,12 +275,12 @@ class Relay:
         self._gateway.breakers.note(card.model, failed=unanswered)
 
 
-def _was_silent(exchange: Exchange) -> bool:
+def _was_watched(exchange: Exchange) -> bool:
     """Whether the watch cancelled us, and not the client that left; the cancellation is then dealt with."""
-    task = asyncio.current_task()
-    if exchange.silent and task:
+    task, watched = asyncio.current_task(), exchange.silent or exchange.late
+    if watched and task:
         task.uncancel()
-    return exchange.silent
+    return watched
 
 
 async def _heard(exchange: Exchange, upload: StreamReader) -> AsyncIterator[bytes]:

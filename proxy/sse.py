@@ -1,7 +1,7 @@
 """Server-sent events: cut a byte stream into events, and read what they say."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.unpack import json_object
@@ -103,7 +103,7 @@ def _answer(value: dict[str, Any] | None) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else value or {}
 
 
-def choice_of(value: dict[str, Any]) -> dict[str, Any]:
+def choice_of(value: Mapping[str, Any]) -> dict[str, Any]:
     """The first choice; {} where there is none."""
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
