@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 from compiler.example import Example
@@ -19,6 +20,11 @@ class Prompt:
     demonstrations: tuple[Example, ...] = ()
 
     def opening(self) -> list[dict[str, Any]]:
+        """Made once, for every request to use: not to be changed."""
+        return self._opening
+
+    @cached_property
+    def _opening(self) -> list[dict[str, Any]]:
         turns: list[dict[str, Any]] = [{"role": "system", "content": self.system}]
         for shown in self.demonstrations:
             turns += [{"role": "user", "content": shown.input}, {"role": "assistant", "content": shown.expected}]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from compiler.card import Card
@@ -42,7 +43,7 @@ class TaskView:
     card: Card | None
     incumbent: Incumbent
 
-    @property
+    @cached_property
     def compiled(self) -> Card | None:
         """The card, if it is of the task's present wording."""
         return self.card if self.card and self.card.definition == self.task.definition() else None

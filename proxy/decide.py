@@ -1,8 +1,7 @@
 """Which route a chat request takes, and why. Pure: a call and a snapshot in, a decision out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from compiler.card import Card
 from compiler.families import Family
@@ -31,8 +30,7 @@ REASONS = (
 """Why a request was left as it was: the values of `cuecard_original_total{reason}`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """`card` is set exactly when the compiled route is taken; else `reason` says why not."""
 
     view: TaskView | None = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -82,7 +82,7 @@ class Gateway:
             self.want_compile(decision.task)
         card = decision.card
         if card and not self.planner.stands_alone(call, decision) and not self.breakers.allow(card.model):
-            return replace(decision, card=None, reason="breaker_open")
+            return decision._replace(card=None, reason="breaker_open")
         return decision
 
     async def first_card(self, call: Call, decision: Decision) -> Decision:
