@@ -37,11 +37,10 @@ BUGS = """
 import sys
 
 if "proxy.worker" in sys.orig_argv:
-    import compiler.llm
     import proxy.gateway
     import proxy.meter
 
-    decide, label, read = proxy.gateway.decide, proxy.meter.Meter.label, compiler.llm.Llm._read
+    decide, label = proxy.gateway.decide, proxy.meter.Meter.label
 
     def broken_decide(call, *rest):
         if "decide" in call.model:
@@ -53,12 +52,18 @@ if "proxy.worker" in sys.orig_argv:
             raise RuntimeError(f"no label for {exchange.attempt.endpoint.api_key}")
         return label(meter, exchange)
 
+    proxy.gateway.decide, proxy.meter.Meter.label = broken_decide, broken_label
+
+if "proxy.learning" in sys.orig_argv:
+    import compiler.llm
+
+    read = compiler.llm.Llm._read
+
     def broken_read(llm, reply, *rest):
         if reply.choices[0].message.content == "bug":
             raise RuntimeError(f"no sense in an answer to {[c.api_key for c in llm._clients.values()]}")
         return read(llm, reply, *rest)
 
-    proxy.gateway.decide, proxy.meter.Meter.label = broken_decide, broken_label
     compiler.llm.Llm._read = broken_read
 """
 
@@ -311,7 +316,7 @@ async def cards(scene: Scene) -> None:
 async def crash(scene: Scene) -> None:
     """As a bug in a C library would end a worker."""
     before = set(Path.cwd().glob("core*"))
-    worker = next(pid for pid in scene.children() if arguments(pid).endswith(b"proxy.worker\0worker\0"))
+    worker = next(pid for pid in scene.children() if arguments(pid).endswith(b"proxy.worker\0"))
     for pid in (*scene.children(), scene.server.process.pid):
         assert core_limit(pid) in (0, 1), "a limit of one byte is what neither a file nor a program gets a dump by"
     os.kill(worker, signal.SIGABRT)

@@ -19,7 +19,7 @@ PIECE = bytes(range(256)) * (MIB // 256)
 
 def worker_of(server: Server) -> int:
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return next(int(pid) for pid in children if b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(int(pid) for pid in children if b"\0proxy.worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def memory(pid: int, name: str) -> int:
