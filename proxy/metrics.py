@@ -27,6 +27,7 @@ SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1)
 FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemin", "gauge_mostrecent")  # one for each mode below
 FILE_BYTES = 2**20  # some 5,000 series: more than 100 tasks and 200 models are seen to make; beyond, it grows
+BROKEN = frozenset(("unreachable", "broke_off", "timeout"))  # answers that had begun well
 MAX_TASKS = 100
 MAX_MODELS = 200
 
@@ -118,8 +119,8 @@ class Metrics:
         for entry in entries:
             if entry.part == "tokens":
                 continue
-            if entry.status >= 400 or not entry.status:
-                what = str(entry.status) if entry.status else entry.failed or OTHER
+            if entry.status >= 400 or not entry.status or entry.failed in BROKEN:
+                what = str(entry.status) if entry.status >= 400 else entry.failed or OTHER
                 count(self.upstream_errors, entry.upstream, what)
             if not entry.ends:
                 count(self.fallbacks, self.task(entry.task), entry.failed)

@@ -26,6 +26,7 @@ log = logging.getLogger("cuecard.relay")
 USAGE_SECONDS = 1.0  # that a rejected stream has to say what it cost
 UPSTREAM_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 NOT_ITS_FAULT = frozenset((400, 413, 422))  # statuses that are about the request, not about the model
+UNBEGUN = {"client_gone": 499, "timeout": 504}  # what the client gets, or would have got, where no answer has begun
 ITS_FAULT = frozenset(("timeout", "deadline", "unreachable", "malformed", "stream_error", "broke_off"))
 Filter = Callable[[bytes], bytes]
 
@@ -85,6 +86,7 @@ class Relay:
                     return await self._answer(exchange, answer, await _read(exchange, answer))
                 if answer.status == 101:
                     self._gateway.watch.end(exchange)  # a WebSocket may be silent as long as it likes
+                    self._begun = True
                     with self._gateway.tunnelling():
                         return await tunnel(self._request, answer, self._headers(exchange, answer))
                 return await self._stream(exchange, answer)
@@ -254,7 +256,7 @@ class Relay:
         gateway, call, decision = self._gateway, self._call, self._decision
         ended = None
         if shown or answered or exchange.attempt.contract is None or exchange.failed == "client_gone":
-            code = exchange.status or (499 if exchange.failed == "client_gone" else 502)
+            code = exchange.status if self._begun else UNBEGUN.get(exchange.failed, 502)
             ended = Ended(code, self._overhead, self._tried, self._first_byte)
         gateway.meter.finish(call, decision, exchange, answered=answered, ended=ended)
         if answered and exchange.attempt.incumbent and decision.task and exchange.status == 200:

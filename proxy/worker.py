@@ -51,7 +51,7 @@ def _collect_rarely() -> None:
     takes a twentieth of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(20_000, 10, 10)
 
 
 def address_of(host: str, port: int) -> tuple[socket.AddressFamily, Any]:

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from compiler.card import Card
-from compiler.program import Prompt
-from compiler.task import Contract
+from compiler.registry import TaskView
 from proxy.breaker import FAILED_IN_A_ROW
 from tests.fake_upstream import Fault
 from tests.proxy.gateway import Proxy
@@ -21,6 +20,7 @@ MOOD = {
     "trust": "declared",
     "output": {"kind": "label", "labels": ["good", "bad"]},
 }
+ViewOf = Callable[..., TaskView]
 NAMED = {"X-Cuecard-Task": "mood"}
 
 BEFORE = ("proxy.chat.name_task", "proxy.gateway.decide", "proxy.plan.rewrite")  # recognise, decide, rewrite
@@ -37,29 +37,18 @@ def broken(*args: object, **more: object) -> Any:
 
 
 @pytest.fixture
-async def proxy(run, fake) -> Proxy:
+async def proxy(run, fake, view_of) -> Proxy:
     """With a task whose card answers `good`, on fake-nano; its current model says `bad`."""
     fake.answers.update({"fake-nano": "good", "fake-mini": "bad"})
     proxy: Proxy = await run(tasks={"mood": MOOD})
-    await publish(proxy)
+    await publish(proxy, view_of)
     return proxy
 
 
-async def publish(proxy: Proxy) -> None:
+async def publish(proxy: Proxy, view_of: ViewOf) -> None:
     task = proxy.gateway.snapshots.current.tasks["mood"].task
-    card = Card(
-        task="mood",
-        version=1,
-        definition=task.definition(),
-        model="fake-nano",
-        program=Prompt("Say good or bad."),
-        contract=Contract("label", ("bad", "good")),
-        winner="prompt",
-        static_tokens=20,
-        original_tokens=10,
-        created="2026-03-01T12:00:00+00:00",
-        compile_usd=0.01,
-    )
+    card = view_of(task, model="fake-nano").card
+    assert card
     await proxy.publish(card)
 
 
@@ -196,10 +185,10 @@ async def test_a_candidate_that_answers_again_serves_again(proxy, fake, chat, mo
     assert (await said(proxy, chat(model="fake-mini")))[0] == "compiled"
 
 
-async def test_a_candidate_that_nothing_can_stand_in_for_is_asked_however_often_it_fails(run, fake, chat):
+async def test_a_candidate_that_nothing_can_stand_in_for_is_asked_however_often_it_fails(run, fake, chat, view_of):
     fake.answers["fake-nano"] = "good"
     proxy = await run(tasks={"mood": {**MOOD, "incumbent": None}})
-    await publish(proxy)
+    await publish(proxy, view_of)
     fake.queue("fake-nano", *[answer for _ in range(FAILED_IN_A_ROW) for answer in (Fault.respond(500), "bad")])
     for _ in range(FAILED_IN_A_ROW):
         await said(proxy, chat(model="task:mood"))
