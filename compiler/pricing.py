@@ -103,8 +103,8 @@ class PriceBook:
 
     def rates(self, *names: str) -> Rates | None:
         """The price of the first of `names` that has one: the model that answered, then the one that was asked for."""
-        for name in filter(None, names):
-            if rates := self._own.get(name) or self._own.get(name.rpartition("/")[2]) or self._listed(name):
+        for name in names:
+            if name and (rates := self._own.get(name) or self._own.get(name.rpartition("/")[2]) or self._listed(name)):
                 return rates
         return None
 

@@ -29,6 +29,7 @@ from proxy.reply import STOPPING, finish
 from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
+from proxy.uncounted import Uncounted
 from proxy.upstream import Upstream
 from proxy.virtual import list_models, retrieve_model
 from proxy.watch import Watch
@@ -45,11 +46,13 @@ READY = web.AppKey("ready", asyncio.Event)
 SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
 
 
-def build_app(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.Application:
+def build_app(
+    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics, uncounted: Uncounted
+) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
-    app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics))
+    app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics, uncounted))
     app.on_shutdown.append(_end_tunnels)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
@@ -110,10 +113,12 @@ def _own(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
     return answer
 
 
-def build_runner(settings: Settings, count_socket: Path, process_metrics: metrics.Metrics) -> web.AppRunner:
+def build_runner(
+    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics, uncounted: Uncounted | None = None
+) -> web.AppRunner:
     """The application with aiohttp's defaults that break a proxy turned off."""
     return Runner(
-        build_app(settings, count_socket, process_metrics),
+        build_app(settings, count_socket, process_metrics, uncounted or Uncounted.temporary()),
         handler_cancellation=True,  # a client that hangs up ends its upstream call
         auto_decompress=False,
         access_log=None,
@@ -125,7 +130,7 @@ def build_runner(settings: Settings, count_socket: Path, process_metrics: metric
 
 
 def _gateway(
-    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics
+    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics, uncounted: Uncounted
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
@@ -141,7 +146,7 @@ def _gateway(
         request_log = RequestLog(enabled=settings.log.requests)
         sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log, ready)
         app[SHOW] = sync.show
-        counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc)
+        counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc, uncounted)
         families, endpoints = settings.families(), settings.endpoints()
         watch = Watch(settings.timeouts.upstream)
         async with Upstream.open(settings.timeouts) as upstream:
@@ -158,6 +163,7 @@ def _gateway(
                 sync.want_compile,
                 settings.timeouts,
             )
+            app[GATEWAY].meter.count_left()
             sync.start()
             request_log.start()
             running = (asyncio.create_task(counter.run()), asyncio.create_task(watch.run()))

@@ -32,7 +32,10 @@ class _Breaker:
 
     def trips(self, *, failed: bool) -> bool:
         self.recent.append(failed)
-        self.in_a_row = self.in_a_row + 1 if failed else 0
+        if not failed:
+            self.in_a_row = 0
+            return False
+        self.in_a_row += 1
         return self.in_a_row >= FAILED_IN_A_ROW or sum(self.recent) * 2 >= REMEMBERED
 
 
@@ -55,7 +58,9 @@ class Breakers:
 
     def note(self, model: str, *, failed: bool) -> None:
         """How a call to `model` went: failed is no answer, an answer too late, or an error of the server's."""
-        breaker = self._of.setdefault(model, _Breaker())
+        breaker = self._of.get(model)
+        if breaker is None:
+            breaker = self._of[model] = _Breaker()
         if not breaker.pause:
             if breaker.trips(failed=failed):
                 self._open(model, breaker, FIRST_PAUSE)

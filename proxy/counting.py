@@ -8,9 +8,11 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from compiler.pricing import Usage
+from proxy.uncounted import Uncounted, Waiting
 
 log = logging.getLogger("cuecard.counting")
 
@@ -18,13 +20,16 @@ HEAD = struct.Struct(">IIII")
 REPLY = struct.Struct(">III")
 MAX_PENDING_BYTES = 64 * 2**20
 RECONNECT_SECONDS = 0.2
+Then = Callable[[Usage], None]
+NONE: tuple[bytes, Then, int] = (b"", lambda usage: None, 0)
 
 
 class CountClient:
-    def __init__(self, path: Path, on_dropped: Callable[[], None]) -> None:
+    def __init__(self, path: Path, on_dropped: Callable[[], None], uncounted: Uncounted) -> None:
         self._path = path
         self._on_dropped = on_dropped
-        self._pending: dict[int, tuple[bytes, Callable[[Usage], None]]] = {}
+        self._uncounted = uncounted
+        self._pending: dict[int, tuple[bytes, Then, int]] = {}  # with where it begins among the uncounted
         self._unsent: list[int] = []
         self._size = 0
         self._next = 0
@@ -32,15 +37,26 @@ class CountClient:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def count(self, model: str, request: bytes, response: bytes, then: Callable[[Usage], None]) -> None:
+    def count(self, waiting: Waiting, then: Then) -> None:
         """Calls `then` with counted usage when the learner has answered. Beyond 64 MiB of waiting text: with none."""
-        name = model.encode()
+        begin = self._uncounted.end
+        self._uncounted.keep(waiting)
+        self._ask(waiting, then, begin)
+
+    def count_left(self, then: Callable[[Waiting, Usage], None]) -> None:
+        """The same for what a killed worker before this one had asked and was not told."""
+        begin = self._uncounted.begin
+        for waiting in self._uncounted.left():
+            self._ask(waiting, partial(then, waiting), begin)
+
+    def _ask(self, waiting: Waiting, then: Then, begin: int) -> None:
+        name, request, response = waiting.model.encode(), waiting.request, waiting.response
         frame = HEAD.pack(self._next, len(name), len(request), len(response)) + name + request + response
         if self._size + len(frame) > MAX_PENDING_BYTES:
             self._on_dropped()
             then(Usage(counted=True))
             return
-        self._pending[self._next] = (frame, then)
+        self._pending[self._next] = (frame, then, begin)
         self._unsent.append(self._next)
         self._size += len(frame)
         self._next = (self._next + 1) % 2**32
@@ -91,9 +107,11 @@ class CountClient:
             self._settle(number, Usage(input=inputs, output=outputs, counted=True))
 
     def _settle(self, number: int, usage: Usage) -> None:
-        frame, then = self._pending.pop(number, (b"", None))
+        frame, then, _ = self._pending.pop(number, NONE)
         self._size -= len(frame)
-        if not self._pending:
+        then(usage)
+        if oldest := next(iter(self._pending.values()), None):
+            self._uncounted.settled(oldest[2])
+        else:
+            self._uncounted.settled(self._uncounted.end)
             self._empty.set()
-        if then:
-            then(usage)

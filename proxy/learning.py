@@ -18,7 +18,7 @@ from proxy.books import recover
 from proxy.count_server import serve_counts
 from proxy.declare import configured_tasks
 from proxy.metrics import Metrics
-from proxy.process import run
+from proxy.process import Boot, run
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.learning")
@@ -30,9 +30,9 @@ RECOVER_EVERY = 1.0  # what killed workers had noted
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # for a store that can't be used
 
 
-async def learn(settings: Settings, count_socket: Path, _port: int, stop: asyncio.Event) -> None:
+async def learn(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
     """Counting is for this server's own workers; compiling is for whoever holds the store's lock."""
-    counting = await serve_counts(count_socket, TokenCounter())
+    counting = await serve_counts(Path(boot.count_socket), TokenCounter())
     learning = asyncio.create_task(_keep_learning(settings, Metrics()))
     await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
     counting.close()

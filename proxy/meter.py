@@ -15,6 +15,7 @@ from proxy.decide import Decision
 from proxy.entry import NAME_CHARS, Entry, printable
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
+from proxy.uncounted import Waiting
 from proxy.unpack import unpacked
 
 log = logging.getLogger("cuecard.meter")
@@ -58,8 +59,8 @@ class Meter:
                 then = partial(self._counted, call, decision, exchange, answered, ended)
                 sent = exchange.attempt.body
                 asked = sent if exchange.attempt.rewritten else unpacked(sent, call.encoding)
-                self._enter(call, decision, exchange, answered, ended, NOTHING, "call")
-                self._counter.count(exchange.attempt.model, asked, exchange.body(), then)
+                entry = self._enter(call, decision, exchange, answered, ended, NOTHING, "call")
+                self._counter.count(Waiting(exchange.attempt.model, asked, exchange.body(), entry), then)
             else:
                 self._enter(call, decision, exchange, answered, ended, exchange.usage or NOTHING)
         except Exception:  # boundary: a bug in metering must not take an answer from a client
@@ -84,48 +85,69 @@ class Meter:
         ended: Ended | None,
         usage: Usage,
         part: Part = "whole",
-    ) -> None:
+    ) -> Entry:
         attempt, status, billed = exchange.attempt, exchange.status, exchange.billed
         is_spent = billed and part != "call"
         cost, baseline = self.price(call, decision, exchange, usage) if is_spent else (0.0, None)
+        entry = Entry(
+            time=time(),
+            tenant=call.tenant,
+            task=decision.task or UNDECLARED,
+            upstream=attempt.endpoint.name,
+            model=self.label(exchange),
+            route="fallback" if exchange.failed and attempt.contract else attempt.route,
+            status=status,
+            failed=exchange.failed,
+            booked=not billed or usage is not NOTHING or part == "call",
+            input=usage.input,
+            cached_input=usage.cached_input,
+            cache_write=usage.cache_write,
+            output=usage.output,
+            reasoning=usage.reasoning,
+            counted=usage.counted,
+            cost=cost,
+            baseline=baseline if answered else None,
+            answered=answered,
+            incumbent=attempt.incumbent,
+            ends=ended is not None,
+            id=call.id,
+            path=printable(call.path.partition("?")[0]),
+            code=ended.code if ended else 0,
+            served=attempt.route,
+            reason=decision.reason,
+            card=decision.card.label if decision.card else None,
+            asked=call.model[:NAME_CHARS],
+            answered_by=exchange.model or attempt.model,
+            upstream_id=printable(exchange.upstream_id),
+            stream=exchange.streamed,
+            tried=ended.tried if ended else (),
+            seconds=ended.seconds if ended else 0.0,
+            upstream_seconds=exchange.seconds,
+            overhead=ended.overhead if ended else 0.0,
+            first_byte=ended.first_byte if ended else None,
+            part=part,
+        )
+        self._keep(entry)
+        return entry
+
+    def count_left(self) -> None:
+        """The tokens of calls that a killed worker had entered without them. What they would have cost otherwise is not
+        known any more."""
+        self._counter.count_left(self._enter_tokens)
+
+    def _enter_tokens(self, waiting: Waiting, usage: Usage) -> None:
+        entry, rates = waiting.entry, self._prices.rates(waiting.entry.answered_by, waiting.model)
+        cost = rates.cost(usage) if rates else None
         self._keep(
-            Entry(
+            entry._replace(
                 time=time(),
-                tenant=call.tenant,
-                task=decision.task or UNDECLARED,
-                upstream=attempt.endpoint.name,
-                model=self.label(exchange),
-                route="fallback" if exchange.failed and attempt.contract else attempt.route,
-                status=status,
-                failed=exchange.failed,
-                booked=not billed or usage is not NOTHING or part == "call",
+                booked=True,
                 input=usage.input,
-                cached_input=usage.cached_input,
-                cache_write=usage.cache_write,
                 output=usage.output,
-                reasoning=usage.reasoning,
-                counted=usage.counted,
+                counted=True,
                 cost=cost,
-                baseline=baseline if answered else None,
-                answered=answered,
-                incumbent=attempt.incumbent,
-                ends=ended is not None,
-                id=call.id,
-                path=printable(call.path.partition("?")[0]),
-                code=ended.code if ended else 0,
-                served=attempt.route,
-                reason=decision.reason,
-                card=decision.card.label if decision.card else None,
-                asked=call.model[:NAME_CHARS],
-                answered_by=exchange.model or attempt.model,
-                upstream_id=printable(exchange.upstream_id),
-                stream=exchange.streamed,
-                tried=ended.tried if ended else (),
-                seconds=ended.seconds if ended else 0.0,
-                upstream_seconds=exchange.seconds,
-                overhead=ended.overhead if ended else 0.0,
-                first_byte=ended.first_byte if ended else None,
-                part=part,
+                baseline=cost if entry.incumbent and entry.answered else None,
+                part="tokens",
             )
         )
 

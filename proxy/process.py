@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -31,6 +30,7 @@ class Boot:
     count_socket: str
     port: int
     slot: str
+    uncounted: int  # the handle of `Uncounted`; -1: it has none
 
     def line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -45,11 +45,11 @@ class Boot:
         return cls(**json.loads(line))
 
 
-Work = Callable[[Settings, Path, int, asyncio.Event], Awaitable[None]]
+Work = Callable[[Settings, Boot, asyncio.Event], Awaitable[None]]
 
 
 def run(work: Work) -> None:
-    """`await work(settings, count_socket, port, stop)`, and `stop` is set when it has to end."""
+    """`await work(settings, boot, stop)`, and `stop` is set when it has to end."""
     boot = Boot.read()
     settings = Settings.model_validate(boot.settings)
     logs.set_up(settings.log.format)
@@ -58,7 +58,7 @@ def run(work: Work) -> None:
     async def told() -> None:
         stop = asyncio.Event()
         _stop_when_told(stop)
-        await work(settings, Path(boot.count_socket), boot.port, stop)
+        await work(settings, boot, stop)
 
     uvloop.run(told())
 

@@ -22,6 +22,7 @@ from proxy.configfile import ConfigError
 from proxy.declare import configured_tasks
 from proxy.process import READY, Boot
 from proxy.settings import Settings
+from proxy.uncounted import Uncounted
 from proxy.worker import address_of, listening
 
 log = logging.getLogger("cuecard.serve")
@@ -68,6 +69,8 @@ class Supervisor:
         self._settings = settings
         self._folder = folder
         self._stopping = asyncio.Event()
+        slots = [f"worker-{number}" for number in range(settings.listen.workers)]
+        self._uncounted = {slot: Uncounted.allocate(slot) for slot in slots}
         self._reserved = _reserve(settings.listen.host, settings.listen.port)
         self.port: int = self._reserved.getsockname()[1]
 
@@ -79,8 +82,8 @@ class Supervisor:
         ready = [asyncio.Event() for _ in range(self._settings.listen.workers)]
         workers_done = asyncio.Event()
         workers = [
-            asyncio.create_task(self._keep_alive("worker", f"worker-{number}", event, self._stopping))
-            for number, event in enumerate(ready)
+            asyncio.create_task(self._keep_alive("worker", slot, event, self._stopping))
+            for slot, event in zip(self._uncounted, ready, strict=True)
         ]
         learner = asyncio.create_task(self._keep_alive("learner", "learner", asyncio.Event(), workers_done))
         all_ready = asyncio.gather(*(event.wait() for event in ready))
@@ -116,11 +119,13 @@ class Supervisor:
                 await _either(asyncio.sleep(pause), stop.wait())
 
     async def _start(self, role: str, slot: str) -> Process:
+        uncounted = self._uncounted.get(slot, -1)
         boot = Boot(
-            self._settings.model_dump(mode="json"), str(self._folder / "count.sock"), self.port, slot,
+            self._settings.model_dump(mode="json"), str(self._folder / "count.sock"), self.port, slot, uncounted,
         )  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", MODULES[role], stdin=PIPE, stdout=PIPE, env=_environment(self._settings),
+            pass_fds=(uncounted,) if uncounted >= 0 else (),
         )  # fmt: skip
         if process.stdin:
             process.stdin.write(boot.line())

@@ -14,16 +14,17 @@ from proxy.connections import close_silent, drain
 from proxy.gateway import GATEWAY
 from proxy.metrics import Metrics
 from proxy.process import READY as READY_LINE
-from proxy.process import run
+from proxy.process import Boot, run
 from proxy.reply import STOPPING
 from proxy.settings import Settings
+from proxy.uncounted import Uncounted
 
 SNAPSHOT_SECONDS = 5.0
 
 
-async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
     metrics = Metrics()
-    runner = build_runner(settings, count_socket, metrics)
+    runner = build_runner(settings, Path(boot.count_socket), metrics, Uncounted(boot.uncounted))
     await runner.setup()
     with suppress(TimeoutError):  # a locked store is not waited for
         async with asyncio.timeout(SNAPSHOT_SECONDS):
@@ -32,7 +33,7 @@ async def serve(settings: Settings, count_socket: Path, port: int, stop: asyncio
     _collect_rarely()
     assert runner.server
     closing = asyncio.create_task(close_silent(runner.server, settings.timeouts.client))
-    site = web.SockSite(runner, listening(settings.listen.host, port), backlog=1_024)
+    site = web.SockSite(runner, listening(settings.listen.host, boot.port), backlog=1_024)
     try:
         await site.start()
         print(READY_LINE, flush=True)  # noqa: T201 - the supervisor waits for it

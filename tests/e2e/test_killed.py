@@ -119,11 +119,29 @@ async def test_a_learner_that_hangs_holds_up_no_request_and_not_the_end(start: S
     (learner,) = children(server, "learning")
     os.kill(learner, signal.SIGSTOP)
     await ask(server, "fake-mini", "nice")
+    await asyncio.wait_for(server.stop(), 12)  # the learner has 3 s
+    assert server.process.returncode == 0
+    assert booked(server.store)["fake-mini", "serve"] == 1
+
+
+async def test_tokens_that_wait_to_be_counted_outlive_worker_and_learner(start: Start, fake: FakeUpstream) -> None:
+    fake.answers["fake-mini"] = "one two three"
+    server = await start()
+    (learner,), (worker,) = children(server, "learning"), children(server, "worker")
+    os.kill(learner, signal.SIGSTOP)
     async with await server.chat({**chat("fake-mini", "uncounted"), "stream": True}) as answer:
         assert (await answer.read()).endswith(b"[DONE]\n\n")
-    await asyncio.wait_for(server.stop(), 12)  # 3 s for its counts, and 3 s for the learner
-    assert server.process.returncode == 0
-    assert booked(server.store)["fake-mini", "serve"] == 2
+    for pid in (worker, learner):
+        os.kill(pid, signal.SIGKILL)
+    total = fake.totals()["fake-mini"]
+
+    def tokens() -> tuple[int, int]:
+        with server.open_store() as store:
+            found = [sums for _, _, sums in Ledger(store).rows()]
+        return sum(sums.input for sums in found), sum(sums.output for sums in found)
+
+    await until(lambda: tokens() == (total["input"], total["output"]))
+    assert booked(server.store)["fake-mini", "serve"] == 1
 
 
 @dataclass

@@ -230,14 +230,14 @@ async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
 ) -> None:
     fake.answers.update({"fake-strong": PROMPT, "fake-nano": "good"})
     tasks = {"sentiment": {**SENTIMENT, "incumbent": "fake-mini"}}
-    server = await start(tasks=tasks, listen={"port": 0, "workers": 3})
+    server = await start(tasks=tasks, listen={"port": 0, "workers": 2})
     await _until_compiled(server, CALL)
 
     async def routes() -> set[str]:
         """Over so many connections that every worker is among those that answer."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
             url = f"{server.url}/v1/chat/completions"
-            answers = await asyncio.gather(*(http.post(url, json=CALL) for _ in range(40)))
+            answers = await asyncio.gather(*(http.post(url, json=CALL) for _ in range(30)))
             for answer in answers:
                 await answer.read()
             return {answer.headers["X-Cuecard-Route"] for answer in answers}
@@ -250,7 +250,7 @@ async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
 
     await switched("off", "original")
     await server.stop()
-    server = await start(tasks=tasks, listen={"port": 0, "workers": 3})
+    server = await start(tasks=tasks, listen={"port": 0, "workers": 2})
     assert await routes() == {"original"}  # from the first request on
     await switched("on", "compiled")
 

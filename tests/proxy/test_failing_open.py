@@ -36,6 +36,13 @@ def broken(*args: object, **more: object) -> Any:
     raise Bug("sk-canary-in-a-message")
 
 
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A published card is seen at once."""
+    monkeypatch.setattr("proxy.sync.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("proxy.sync.LOOK_SECONDS", 0.01)
+
+
 @pytest.fixture
 async def proxy(run, fake, view_of) -> Proxy:
     """With a task whose card answers `good`, on fake-nano; its current model says `bad`."""
