@@ -131,6 +131,9 @@ async def test_tokens_that_wait_to_be_counted_outlive_worker_and_learner(start: 
     os.kill(learner, signal.SIGSTOP)
     async with await server.chat({**chat("fake-mini", "uncounted"), "stream": True}) as answer:
         assert (await answer.read()).endswith(b"[DONE]\n\n")
+    async with asyncio.timeout(20):
+        while values(await server.metrics(), "cuecard_requests_total") < 1:  # the call is noted after its last byte
+            await asyncio.sleep(0.01)
     for pid in (worker, learner):
         os.kill(pid, signal.SIGKILL)
     total = fake.totals()["fake-mini"]
