@@ -35,8 +35,13 @@ async def drain(server: web.Server, requests_now: Callable[[], int], seconds: fl
     end = now() + seconds
     seen, quiet_since = server.requests_count, now()
     while server.connections and now() < end:
-        if server.requests_count != seen or requests_now():
+        if server.requests_count != seen or requests_now() or _unsent(server):
             seen, quiet_since = server.requests_count, now()
         elif now() - quiet_since > QUIET_SECONDS:
             return
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _unsent(server: web.Server) -> bool:
+    """Whether a client that reads slowly has yet to take the end of its answer."""
+    return any(c.transport is not None and c.transport.get_write_buffer_size() for c in server.connections)

@@ -55,8 +55,10 @@ class Relay:
             return response
         except Breach as reason:
             exchange.failed = str(reason)
-        except UPSTREAM_ERRORS:
-            exchange.failed = "unreachable"
+        except UPSTREAM_ERRORS as error:
+            exchange.failed = self._who_left("unreachable")
+            if self._begun or exchange.failed == "client_gone":
+                raise translate(error, exchange.attempt.endpoint.name) from None
         except asyncio.CancelledError:
             if not _was_watched(exchange):
                 exchange.failed = "client_gone"
@@ -281,7 +283,7 @@ def _was_watched(exchange: Exchange) -> bool:
     """Whether the watch cancelled us, and not the client that left; the cancellation is then dealt with."""
     task, watched = asyncio.current_task(), exchange.silent or exchange.late
     if watched and task:
-        task.uncancel()
+        return task.uncancel() == 0  # else the client has left as well
     return watched
 
 

@@ -102,7 +102,13 @@ class Supervisor:
         loop, pause = asyncio.get_running_loop(), RESTART_SECONDS
         while not stop.is_set():
             began = loop.time()
-            process = await self._start(role, slot)
+            try:
+                process = await self._start(role, slot)
+            except OSError as error:  # no memory, no descriptors: there may be some later
+                log.error("the %s can't be started: %s", role, error)
+                pause = min(2 * pause, LONGEST_RESTART)
+                await _either(asyncio.sleep(pause), stop.wait())
+                continue
             watching = asyncio.create_task(_watch(process, ready))
             ended = asyncio.create_task(process.wait())
             stopped = asyncio.create_task(stop.wait())
@@ -128,8 +134,9 @@ class Supervisor:
             pass_fds=(uncounted,) if uncounted >= 0 else (),
         )  # fmt: skip
         if process.stdin:
-            process.stdin.write(boot.line())
-            await process.stdin.drain()
+            with suppress(ConnectionError):  # it has ended already, and is replaced
+                process.stdin.write(boot.line())
+                await process.stdin.drain()
         return process
 
 

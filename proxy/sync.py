@@ -94,7 +94,7 @@ class Sync(threading.Thread):
             if last:
                 break
         for journal in self._left:
-            journal.close(delete=False)
+            journal.close(delete=not self._tally.rows)
         if self._journal:
             self._journal.close(delete=not self._tally.rows)
         if self._store:
@@ -127,6 +127,8 @@ class Sync(threading.Thread):
     def _exchange(self) -> None:
         if self._store is None:
             self._store = self._open_store()
+        if self._store.replaced():
+            self._store = self._leave(self._store)
         if self._stopping.is_set() or now() - self._flushed >= FLUSH_SECONDS:
             self._flush(self._store)
             self._flushed = now()
@@ -136,9 +138,6 @@ class Sync(threading.Thread):
         if now() - self._looked < LOOK_SECONDS and not self._wanted:
             return
         self._looked = now()
-        if self._store.replaced():
-            self._leave(self._store)
-            return
         registry = Registry(self._store)
         if self._wanted:
             registry.want(set(self._wanted))
@@ -152,7 +151,7 @@ class Sync(threading.Thread):
         if self._journal is None:
             self._open_journal(self._store)
 
-    def _leave(self, store: Store) -> None:
+    def _leave(self, store: Store) -> Store:
         """For the one that took its place; what is kept from now on goes there, and what is tallied too."""
         log.error("the store in %s was deleted or replaced; requests go on by what was known", store.folder)
         store.close()
@@ -162,6 +161,7 @@ class Sync(threading.Thread):
                 self._left.append(self._journal)
             self._journal, self._offset = None, 0
             self._generation = OF_ANOTHER
+        return self._open_store()
 
     def _flush(self, store: Store) -> None:
         """One transaction; where it fails, the tally waits for the next."""

@@ -112,13 +112,20 @@ class Wire:
         began = now()
         try:
             return await self._send(connection, request)
-        except (aiohttp.ServerDisconnectedError, ConnectionError):
+        except (
+            aiohttp.ServerDisconnectedError,
+            aiohttp.ClientOSError,
+        ):  # by FIN, or by RST where our bytes met a close
             if not kept or not request.repeatable or now() - began > CLOSED_SECONDS:
                 raise
         return await self._send(await self._connect(request), request)
 
     async def _connect(self, request: Outgoing) -> Connection:
-        return await self._connector.connect(self._origin(request.origin), [], self._timeout)
+        while True:
+            connection = await self._connector.connect(self._origin(request.origin), [], self._timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()  # it said something nobody asked for: it would be taken for this request's answer
 
     async def _send(self, connection: Connection, request: Outgoing) -> WireAnswer:
         upload: Upload | None = None

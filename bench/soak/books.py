@@ -161,7 +161,7 @@ def _judge(found: Joined, number: int, plan: Plan, outcome: int, states: tuple[i
     for state in states:
         if state & CHANGED:
             found.changed.append(number)
-        if state & ARRIVED > 1 and plan.kind.method == "POST":  # a GET may be sent again where a kept connection ended
+        if state & ARRIVED > 1 and plan.kind.method == "POST" and not plan.fault.endswith("reset"):
             found.repeated.append(number)
     if outcome == DIED or outcome in allowed(plan.kind, plan.fault):
         return

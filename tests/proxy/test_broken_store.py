@@ -159,3 +159,16 @@ async def test_a_store_deleted_under_a_running_worker_is_left_for_the_one_that_t
     assert proxy.metric("store_up") == 1
     await proxy.runner.cleanup()
     assert not list((folder / "journal").glob("*.journal"))
+
+
+async def test_a_corrupt_store_that_is_deleted_is_left_too(run, chat, disk, caplog):
+    folder = disk / "store"
+    proxy = await run(store={"url": f"file:{folder}"})
+    await (await proxy.chat(chat(model="fake-mini"))).read()
+    await until(lambda: calls(folder) == 1)
+    (folder / "cache.db").write_bytes(os.urandom(100_000))
+    await (await proxy.chat(chat(model="fake-mini"))).read()
+    await until(lambda: told(caplog, BROKEN) == 1)
+    shutil.rmtree(folder)
+    await until(lambda: told(caplog, MENDED) == 1)
+    await until(lambda: calls(folder) >= 1)

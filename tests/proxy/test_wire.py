@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import aiohttp
@@ -13,7 +14,7 @@ from yarl import URL
 from proxy.wire import BadAnswerError, Outgoing, Wire, WireAnswer
 
 PATIENCE = 10.0
-CLOSE = object()
+CLOSE, RESET = object(), object()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NONE: CIMultiDict[str] = CIMultiDict()
 Step = bytes | object | asyncio.Event
@@ -39,6 +40,10 @@ class Raw:
                 script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
                 for step in script(request) if callable(script) else script:
                     if step is CLOSE:
+                        return
+                    if step is RESET:
+                        linger = struct.pack("ii", 1, 0)
+                        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                         return
                     if isinstance(step, asyncio.Event):
                         await step.wait()
@@ -199,6 +204,21 @@ async def test_a_kept_connection_closed_as_we_write_is_replaced_by_a_new_one(raw
     await _body(wire, raw)
     assert await _body(wire, raw) == b"ok"
     assert [number for number, _ in raw.received] == [0, 0, 1]
+
+
+async def test_a_kept_connection_that_is_reset_as_we_write_is_replaced_by_a_new_one(raw, wire, monkeypatch):
+    """Closed with our bytes unread, as a server does that ends what it takes for idle."""
+    raw.scripts = [[OK], [RESET], [OK]]
+    await _body(wire, raw)
+    assert await _body(wire, raw) == b"ok"
+    assert [number for number, _ in raw.received] == [0, 0, 1]
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests(raw, wire):
+    raw.scripts = [[OK + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"], [OK]]
+    await _body(wire, raw)
+    await asyncio.sleep(0)
+    assert await _body(wire, raw) == b"ok"
 
 
 async def test_what_is_closed_before_the_answer_twice_is_an_error(raw, wire):
