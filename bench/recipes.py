@@ -1,19 +1,13 @@
 """Ours: the instant upstream, the bare proxy that is the yardstick, and Cuecard with cards already in its store."""
 
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from bench.cards import publish
 from bench.servers import Ask, Contender, Kind, Recipe, Site
-from compiler.card import Card
 from compiler.program import Prompt
-from compiler.registry import Registry
-from compiler.store import Store
-from compiler.task import Contract
-from proxy.configfile import load_settings
-from proxy.declare import configured_tasks
 
 
 class Declared(NamedTuple):
@@ -79,26 +73,9 @@ def _command(site: Site) -> list[str]:
     }
     config = site.folder / "cuecard.yaml"
     config.write_text(yaml.safe_dump(settings))
-    _publish(config)
+    publish(config, _compiled)
     return [sys.executable, "-m", "proxy.cli", "serve", "--config", str(config)]
 
 
-def _publish(config: Path) -> None:
-    """A card for each task, as a compile would have left it."""
-    settings = load_settings(config)
-    with Store(settings.store.folder) as store:
-        for name, (task, _) in configured_tasks(settings).items():
-            card = Card(
-                task=name,
-                version=1,
-                definition=task.definition(),
-                model=TASKS[name].model,
-                program=Prompt(f"{task.description} Answer with nothing else, in lower case, without quotes."),
-                contract=task.contract or Contract(),
-                winner="prompt",
-                static_tokens=20,
-                original_tokens=8,
-                created="2026-11-23T00:00:00+00:00",
-                compile_usd=0.0,
-            )
-            Registry(store).publish(card)
+def _compiled(name: str, description: str) -> tuple[str, Prompt]:
+    return TASKS[name].model, Prompt(f"{description} Answer with nothing else, in lower case, without quotes.")

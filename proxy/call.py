@@ -45,7 +45,7 @@ class Call:
         return cls(
             id=f"cue-{_PROCESS}{next(_NUMBERS):x}",
             started=started,
-            path=_origin_form(request.raw_path),
+            path=headers.origin_form(request.raw_path),
             headers=request.raw_headers,
             tenant=caller.tenant,
             own_key=caller.own_key,
@@ -78,11 +78,6 @@ async def read_call(request: web.Request, started: float, caller: Caller, patien
     call.raw, call.encoding = raw, request.headers.get(headers.CONTENT_ENCODING, "").lower()
     call.body = _parse(raw, call.encoding)
     return call
-
-
-def _origin_form(target: str) -> str:
-    """Path and query; some clients write a proxy's whole URL, with what stands in it before the path."""
-    return target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
 
 
 async def _read_in_pieces(request: web.Request, patience: float) -> bytes:

@@ -121,6 +121,11 @@ def _without_key(protocols: str) -> str:
     return ", ".join(p for p in map(str.strip, protocols.split(",")) if not p.lower().startswith(ACCOUNT_PROTOCOLS))
 
 
+def origin_form(target: str) -> str:
+    """Path and query; some clients write a proxy's whole URL, with what stands in it before the path."""
+    return target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
+
+
 def path_to_upstream(path: str, endpoint: Endpoint) -> str:
     """The client's path and query as it wrote them, without a key in the query where we have one of our own."""
     before, mark, query = path.partition("?")

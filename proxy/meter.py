@@ -21,6 +21,7 @@ from proxy.unpack import unpacked
 log = logging.getLogger("cuecard.meter")
 
 NOTHING = Usage()
+Price = tuple[float | None, float | None]  # (cost, baseline) in USD; None where there is no price, or no comparison
 
 
 @dataclass(slots=True)
@@ -56,24 +57,47 @@ class Meter:
             if exchange.usage is None and exchange.status < 400:
                 exchange.read()
             if exchange.usage is None and exchange.billed and exchange.attempt.body:
-                then = partial(self._counted, call, decision, exchange, answered, ended)
                 sent = exchange.attempt.body
                 asked = sent if exchange.attempt.rewritten else unpacked(sent, call.encoding)
                 entry = self._enter(call, decision, exchange, answered, ended, NOTHING, "call")
-                self._counter.count(Waiting(exchange.attempt.model, asked, exchange.body(), entry), then)
+                waiting = Waiting(exchange.attempt.model, asked, exchange.body(), entry)
+                self._counter.count(
+                    waiting, partial(self._counted, entry, partial(self.price, call, decision, exchange))
+                )
             else:
                 self._enter(call, decision, exchange, answered, ended, exchange.usage or NOTHING)
         except Exception:  # boundary: a bug in metering must not take an answer from a client
             log.exception("request %s could not be metered", call.id)
             self.metrics.count(self.metrics.dropped, "meter")
 
-    def _counted(
-        self, call: Call, decision: Decision, exchange: Exchange, answered: bool, ended: Ended | None, usage: Usage
-    ) -> None:
+    def count_left(self) -> None:
+        """The tokens of calls that a killed worker had entered without them. What they would have cost otherwise is not
+        known any more."""
+        self._counter.count_left(
+            lambda waiting, usage: self._counted(waiting.entry, partial(self._left, waiting), usage)
+        )
+
+    def _left(self, waiting: Waiting, usage: Usage) -> Price:
+        entry, rates = waiting.entry, self._prices.rates(waiting.entry.answered_by, waiting.model)
+        cost = rates.cost(usage) if rates else None
+        return cost, cost if entry.incumbent else None
+
+    def _counted(self, entry: Entry, price: Callable[[Usage], Price], usage: Usage) -> None:
+        """Enter the tokens of a call that was entered without them."""
         try:
-            self._enter(call, decision, exchange, answered, ended, usage, "tokens")
+            cost, baseline = price(usage)
+            tokens = entry._replace(
+                time=time(),
+                input=usage.input,
+                output=usage.output,
+                counted=usage.counted,
+                cost=cost,
+                baseline=baseline if entry.answered else None,
+                part="tokens",
+            )
+            self._keep(tokens)
         except Exception:  # boundary: a bug in booking one call must not end the counting of the others
-            log.exception("request %s could not be booked", call.id)
+            log.exception("request %s could not be booked", entry.id)
             self.metrics.count(self.metrics.dropped, "meter")
 
     def _enter(
@@ -130,28 +154,7 @@ class Meter:
         self._keep(entry)
         return entry
 
-    def count_left(self) -> None:
-        """The tokens of calls that a killed worker had entered without them. What they would have cost otherwise is not
-        known any more."""
-        self._counter.count_left(self._enter_tokens)
-
-    def _enter_tokens(self, waiting: Waiting, usage: Usage) -> None:
-        entry, rates = waiting.entry, self._prices.rates(waiting.entry.answered_by, waiting.model)
-        cost = rates.cost(usage) if rates else None
-        self._keep(
-            entry._replace(
-                time=time(),
-                booked=True,
-                input=usage.input,
-                output=usage.output,
-                counted=True,
-                cost=cost,
-                baseline=cost if entry.incumbent and entry.answered else None,
-                part="tokens",
-            )
-        )
-
-    def quote(self, call: Call, decision: Decision, exchange: Exchange) -> tuple[float | None, float | None]:
+    def quote(self, call: Call, decision: Decision, exchange: Exchange) -> Price:
         """(cost, baseline) in USD of an answer whose body is here, for the client; None where it isn't known."""
         try:
             exchange.read()
@@ -160,9 +163,7 @@ class Meter:
             log.exception("request %s can't be priced", call.id)
             return None, None
 
-    def price(
-        self, call: Call, decision: Decision, exchange: Exchange, usage: Usage
-    ) -> tuple[float | None, float | None]:
+    def price(self, call: Call, decision: Decision, exchange: Exchange, usage: Usage) -> Price:
         """(cost, baseline) of a call in USD; None where there is no price, or nothing to compare with."""
         if exchange.price is None:
             rates = self._prices.rates(exchange.model, exchange.attempt.model)

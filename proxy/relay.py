@@ -114,8 +114,8 @@ class Relay:
             sent[headers.CONTENT_TYPE] = "application/json"
         with exchange:
             if attempt.body:
-                post = self._gateway.upstream.post
-                answer = await post(attempt.endpoint, self._call.path, sent, attempt.body, exchange.leaves)
+                send = self._gateway.upstream.send
+                answer = await send("POST", attempt.endpoint, self._call.path, sent, attempt.body, exchange.leaves)
             else:
                 answer = await self._send_on(exchange, sent)
         exchange.head(answer)
@@ -269,14 +269,7 @@ class Relay:
         card, failed = self._decision.card, exchange.failed
         if card is None or failed in ("client_gone", "internal_error") or exchange.status in NOT_ITS_FAULT:
             return
-        unanswered = exchange.status != 200 or failed in (
-            "timeout",
-            "deadline",
-            "malformed",
-            "stream_error",
-            "broke_off",
-        )
-        self._gateway.breakers.note(card.model, failed=unanswered)
+        self._gateway.breakers.note(card.model, failed=exchange.status != 200 or failed in ITS_FAULT)
 
 
 def _was_watched(exchange: Exchange) -> bool:

@@ -112,10 +112,7 @@ class Wire:
         began = now()
         try:
             return await self._send(connection, request)
-        except (
-            aiohttp.ServerDisconnectedError,
-            aiohttp.ClientOSError,
-        ):  # by FIN, or by RST where our bytes met a close
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):  # a FIN, or the RST of a close
             if not kept or not request.repeatable or now() - began > CLOSED_SECONDS:
                 raise
         return await self._send(await self._connect(request), request)

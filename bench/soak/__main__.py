@@ -22,6 +22,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.cards import publish
 from bench.soak import books, report, server
 from bench.soak.load import Load
 from bench.soak.server import Kill, Sample, Server
@@ -108,7 +109,7 @@ def soak(options: argparse.Namespace, folder: Path) -> report.Seen:
     log = Log.create(folder / "upstream.log", options.requests)
     with server.upstream(folder / "upstream.log", options.requests, options.seed, options.fault_every) as (url, pid):
         config = server.configuration(folder, url, options.workers)
-        server.publish_cards(config)
+        publish(config, server.compiled)
         running = Server(config, folder / "server.log", whole_log=bool(options.keep))
         try:
             running.start()

@@ -15,14 +15,8 @@ from typing import Any, BinaryIO
 import yaml
 
 from bench.soak.traffic import CHEAP, LABELS, PRICES, STRONG, SYSTEM, card_messages
-from compiler.card import Card
 from compiler.example import Example
 from compiler.program import Prompt
-from compiler.registry import Registry
-from compiler.store import Store
-from compiler.task import Contract
-from proxy.configfile import load_settings
-from proxy.declare import configured_tasks
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -51,30 +45,10 @@ def configuration(folder: Path, upstream: str, workers: int) -> Path:
     return file
 
 
-def publish_cards(config: Path) -> None:
-    settings = load_settings(config)
-    with Store(settings.store.folder) as store:
-        registry = Registry(store)
-        declared = configured_tasks(settings)
-        registry.declare(declared, "config")
-        for name, (task, _) in declared.items():
-            opening = card_messages(name)
-            shown = (Example(opening[1]["content"], opening[2]["content"]),)
-            registry.publish(
-                Card(
-                    task=name,
-                    version=1,
-                    definition=task.definition(),
-                    model=CHEAP,
-                    program=Prompt(opening[0]["content"], shown),
-                    contract=task.contract or Contract(),
-                    winner="soak",
-                    static_tokens=20,
-                    original_tokens=12,
-                    created="2026-01-01T00:00:00+00:00",
-                    compile_usd=0.0,
-                )
-            )
+def compiled(name: str, _description: str) -> tuple[str, Prompt]:
+    """The model and the prompt of a task's card."""
+    opening = card_messages(name)
+    return CHEAP, Prompt(opening[0]["content"], (Example(opening[1]["content"], opening[2]["content"]),))
 
 
 @contextmanager

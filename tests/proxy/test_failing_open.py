@@ -172,6 +172,13 @@ async def test_every_way_to_give_no_answer_counts_against_the_candidate(run, fak
     assert (await said(proxy, chat(model="fake-mini")))[0] == "original"
 
 
+async def test_a_stream_that_breaks_off_before_it_may_be_shown_counts_against_the_candidate(proxy, fake, chat):
+    fake.answers["fake-nano"] = Fault.cut(1)
+    for _ in range(FAILED_IN_A_ROW):
+        assert (await said(proxy, chat(model="fake-mini", stream=True)))[0] == "fallback"
+    assert (await said(proxy, chat(model="fake-mini", stream=True)))[0] == "original"
+
+
 @pytest.mark.parametrize("answer", ["neither", Fault.respond(400), {"content": "good", "finish_reason": "length"}])
 async def test_an_answer_that_is_only_wrong_does_not_count_against_the_candidate(proxy, fake, chat, answer):
     fake.answers["fake-nano"] = answer
