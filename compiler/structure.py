@@ -61,14 +61,10 @@ def texts_of(messages: Any) -> tuple[str, ...] | None:
     found = []
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
+        if isinstance(content, list) and content:
+            parts = [p.get("text") if isinstance(p, Mapping) else None for p in content]
+            content = PART.join(map(str, parts)) if all(isinstance(part, str) for part in parts) else None
         if not isinstance(content, str):
-            parts = [p.get("text") if isinstance(p, Mapping) else None for p in content] if _is_list(content) else [None]
-            if not all(isinstance(part, str) for part in parts):
-                return None
-            content = PART.join(parts)  # type: ignore[arg-type]
+            return None
         found.append(content)
     return tuple(found)
-
-
-def _is_list(content: Any) -> bool:
-    return isinstance(content, list) and bool(content)
