@@ -1,0 +1,189 @@
+"""A template: the literal texts of a task's messages, and the slots between them where data goes. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, NamedTuple, Self
+
+from compiler.redact import TYPES
+from compiler.wording import instructing
+
+SHORT = 400  # characters: the sentences of a longer value are not counted
+SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。", "？", "！")
+PLAIN = ("id", "tenant", "structure", "roles", "catch_all", "seen", "model")
+TRIES = 4  # places where a literal may stand, should the data before it contain it
+
+
+class Slot(NamedTuple):
+    """Where data goes, and what was seen there: one of `compiler.redact.TYPES`, or any text within these bounds.
+
+    `words` are the instructing words that its data was seen to have; a value with another one is not this slot's.
+    """
+
+    kind: str = "text"
+    longest: int = 0  # characters
+    shortest: int = 0
+    lines: bool = False  # a value may have several
+    sentences: int = -1  # at most so many ends of sentences with something behind them; -1: any number
+    words: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()  # of kind `enumerated`: those that were seen, each a task of its own
+
+    def takes(self, value: str) -> bool:
+        if self.kind == "enumerated":
+            return value in self.values
+        if self.kind != "text":
+            return len(value) <= SHORT and TYPES[self.kind].fullmatch(value) is not None
+        if not self.shortest <= len(value) <= self.longest or (not self.lines and "\n" in value):
+            return False
+        if self.sentences >= 0 and sentence_ends(value) > self.sentences:
+            return False
+        return instructing(value) <= self.words
+
+    def to_json(self) -> list[Any]:
+        return [*self[:5], sorted(self.words), sorted(self.values)]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Any]) -> Self:
+        kind, longest, shortest, lines, sentences, words, values = data
+        return cls(kind, longest, shortest, lines, sentences, frozenset(words), frozenset(values))
+
+
+def sentence_ends(value: str) -> int:
+    return sum(value.count(end) for end in SENTENCE_ENDS)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One message: `literals` stand around and between `slots`, and are one more."""
+
+    literals: tuple[str, ...]
+    slots: tuple[Slot, ...] = ()
+
+    @property
+    def constant(self) -> bool:
+        return not self.slots
+
+    def values(self, text: str) -> list[str] | None:
+        """What stands in the slots, if the text is one of this pattern's."""
+        first, last = self.literals[0], self.literals[-1]
+        if not self.slots:
+            return [] if text == first else None
+        at, end = len(first), len(text) - len(last)
+        if end < at or not text.startswith(first) or not text.endswith(last):
+            return None
+        found = []
+        for slot, literal in zip(self.slots[:-1], self.literals[1:-1], strict=True):
+            place = self._place(text, slot, literal, at, end)
+            if place < 0:
+                return None
+            found.append(text[at:place])
+            at = place + len(literal)
+        found.append(text[at:end])
+        return found if self.slots[-1].takes(found[-1]) else None
+
+    def has_literals(self, text: str) -> bool:
+        """Whether the literals stand in the text as they should, whatever is between them."""
+        first, last = self.literals[0], self.literals[-1]
+        if not self.slots:
+            return text == first
+        at, end = len(first), len(text) - len(last)
+        for literal in self.literals[1:-1]:
+            place = text.find(literal, at, end)
+            if place < 0:
+                return False
+            at = place + len(literal)
+        return at <= end and text.startswith(first) and text.endswith(last)
+
+    @staticmethod
+    def _place(text: str, slot: Slot, literal: str, at: int, end: int) -> int:
+        """Where the literal after a slot stands: the first place that leaves the slot a value of its own."""
+        place = at - 1
+        for _ in range(TRIES):
+            place = text.find(literal, place + 1, end)
+            if place < 0 or slot.takes(text[at:place]):
+                return place
+        return -1
+
+
+@dataclass(frozen=True)
+class Template:
+    """`catch_all`: free text under instructions that say too little, or that others share: recognised, never compiled.
+
+    `structure` is its requests' `structure_key`; `id` stays when bounds widen or a literal becomes a slot.
+    """
+
+    id: str
+    tenant: str
+    structure: str
+    roles: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
+    catch_all: bool = False
+    seen: int = 0  # requests it was learned from
+    model: str = ""
+
+    def values(self, texts: Sequence[str]) -> list[str] | None:
+        found: list[str] = []
+        for pattern, text in zip(self.patterns, texts, strict=True):
+            part = pattern.values(text)
+            if part is None:
+                return None
+            found += part
+        return found
+
+    def has_literals(self, texts: Sequence[str]) -> bool:
+        return all(pattern.has_literals(text) for pattern, text in zip(self.patterns, texts, strict=True))
+
+    @cached_property
+    def literal_size(self) -> int:
+        """Characters that every one of its requests has: of two templates, the one with more is the closer."""
+        return sum(len(literal) for pattern in self.patterns for literal in pattern.literals)
+
+    @property
+    def signature(self) -> str:
+        return signature(self.structure, self.patterns)
+
+    @cached_property
+    def _enumerated(self) -> tuple[int, ...]:
+        slots = [slot for pattern in self.patterns for slot in pattern.slots]
+        return tuple(number for number, slot in enumerate(slots) if slot.kind == "enumerated")
+
+    def task_id(self, values: Sequence[str]) -> str:
+        """Its own id, or with enumerated slots one for each choice of their values."""
+        if not self._enumerated:
+            return self.id
+        chosen = "\0".join(values[number] for number in self._enumerated)
+        return f"{self.id}-{blake2b(chosen.encode('utf-8', 'surrogatepass'), digest_size=3).hexdigest()}"
+
+    def shown(self) -> str:
+        """For people: the messages with `{slots}`."""
+        lines = []
+        number = 0
+        for role, pattern in zip(self.roles, self.patterns, strict=True):
+            text = pattern.literals[0]
+            for slot, literal in zip(pattern.slots, pattern.literals[1:], strict=True):
+                number += 1
+                text += f"{{{slot.kind}{number}}}{literal}"
+            lines.append(f"{role}: {text}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in PLAIN},
+            "patterns": [[list(p.literals), [slot.to_json() for slot in p.slots]] for p in self.patterns],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        patterns = tuple(Pattern(tuple(ls), tuple(map(Slot.from_json, slots))) for ls, slots in data["patterns"])
+        return cls(**{**data, "roles": tuple(data["roles"]), "patterns": patterns})
+
+
+def signature(structure: str, patterns: Sequence[Pattern]) -> str:
+    """Of the literals and the slots' types, not of their bounds."""
+    digest = blake2b(structure.encode(), digest_size=5)
+    for pattern in patterns:
+        for literal in pattern.literals:
+            digest.update(b"\0" + literal.encode("utf-8", "surrogatepass"))
+        digest.update(b"\1" + ",".join(slot.kind for slot in pattern.slots).encode())
+    return digest.hexdigest()
