@@ -72,11 +72,12 @@ def _named(text: str) -> Iterator[tuple[int, int]]:
     lower = text.lower()
     if len(lower) != len(text):  # a few letters grow
         lower = "".join(c.lower() if c.isascii() else c for c in text)
+    long = max(map(len, text.split()), default=0) >= 32
     for word in _WORD.finditer(lower):
         kind = word.lastgroup or ""
         if (match := _ASSIGNED.match(text, word.end())) and (span := _value(text, match, kind)):
             yield span
-        elif (match := _LONG.match(text, word.end())) and _is_random(match["value"], 32):
+        elif long and (match := _LONG.match(text, word.end())) and _is_random(match["value"], 32):
             yield match.span("value")
 
 

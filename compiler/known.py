@@ -2,13 +2,26 @@
 digits of a phone number. Linear in the text, however many there are. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _CHUNK = re.compile(r"[0-9](?:[ ./()-]{0,3}+[0-9]){6,}+")
 _TAILS = range(6)  # a phone number without up to so many digits, its country code and zeros, is still the number
 _LOCAL = 7  # digits of the shortest phone number
 _START = 4  # characters of the shortest secret
 _UNMISTAKABLE = 9  # digits, or letters, that are the value even in the middle of others
+
+
+def other_forms(phones: Sequence[str]) -> set[str]:
+    """Those that are, without their own first digits, a longer one without its first."""
+    longest: dict[str, str] = {}
+    for phone in sorted(phones, key=len, reverse=True):
+        for cut in _tails(phone):
+            longest.setdefault(phone[cut:], phone)
+    return {phone for phone in phones if any(longest[phone[cut:]] != phone for cut in _tails(phone))}
+
+
+def _tails(phone: str) -> list[int]:
+    return [cut for cut in _TAILS if len(phone) - cut >= _LOCAL and (cut == 0 or phone[cut] != "0")]
 
 
 class Known:
@@ -21,9 +34,8 @@ class Known:
         if kind == "card":
             self._digits[old] = new
         elif kind == "phone":
-            for cut in _TAILS:
-                if len(old) - cut >= _LOCAL and (cut == 0 or old[cut] != "0"):
-                    self._digits.setdefault(old[cut:], new[cut:])
+            for cut in _tails(old):
+                self._digits.setdefault(old[cut:], new[cut:])
         else:
             self._words[old] = new
             self._lengths.setdefault(old[:_START], set()).add(len(old))

@@ -33,6 +33,7 @@ _PHONE = re.compile(
     r"|(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}"
     r"|1[3-9][0-9]([ -])[0-9]{4}\1[0-9]{4}"
 )
+_COLUMN = re.compile("[0-9\n]")  # so near before a number there is no word
 _LABELLED = re.compile(rf"\(?[0-9](?:{_GAP}[0-9]){{6,14}}")
 _LABEL = re.compile(
     r"(?i:\btel|phone|telefon|téléphone|\btél|teléfono|\bmobile?\b|\bmóvil|\bhandy|\bcell|\bfax\b|whatsapp|rufnummer"
@@ -85,8 +86,11 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
 def _phone_end(text: str, start: int, end: int) -> int:
     """Where the number ends: groups that follow it, an hour or an amount, are not of it. 0: it is none."""
     head = _PHONE_HEAD.match(text, start)
-    # two characters first: columns of numbers have no word before each
-    labelled = not head and text[start - 2 : start].isascii() and _LABEL.search(text, max(0, start - 30), start)
+    labelled = (
+        not head
+        and not _COLUMN.search(text, max(0, start - 2), start)
+        and _LABEL.search(text, max(0, start - 30), start)
+    )
     if not head and not labelled:
         return 0
     while end - start >= 7:

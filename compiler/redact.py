@@ -4,11 +4,12 @@ One map for all texts of an example, so "the e-mail in the document is X" stays 
 not found: nothing here knows a name from another word. Full-width, Arabic-Indic and Devanagari digits count as digits.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from compiler.known import Known
+from compiler.known import Known, other_forms
 from compiler.numbers import luhn
 from compiler.reading import Reading
 from compiler.spans import REDACTED, TYPES, Span, blanked, read_spans, sensitive, spans
@@ -18,7 +19,11 @@ __all__ = ["REDACTED", "TYPES", "Redactor", "Span", "redact", "redact_values", "
 
 _TRIES = 50
 _BEFORE, _BEHIND = 40, 12  # what of a text around a value can decide of which type it is
+_APART = "\n\0\n"
 _AS_NUMBER = 10**6  # whole numbers from here on may be a card or a phone
+
+
+_Key = tuple[str, str]  # type and canonical value
 
 
 def redact(texts: Sequence[str]) -> list[str]:
@@ -54,40 +59,47 @@ class Redactor:
         return [self._rewritten(*one) for one in zip(readings, found, strict=True)]
 
     def _learn(self, found: Iterable[tuple[Span, str]]) -> None:
-        """Long phone numbers before short ones: the short may be the end of the long."""
-        unknown: dict[tuple[str, str], tuple[Span, str]] = {}
+        """A phone number in another form than one before follows that one, so it waits for it."""
+        unknown: dict[_Key, tuple[Span, str]] = {}
         for span, text in found:
             key = span.type, canonical(span.type, text[span.start : span.end])
             if key not in self._new:
                 unknown.setdefault(key, (span, text))
         self._taken.update(value for _, value in unknown)
-        for key in sorted(unknown, key=lambda key: -len(key[1])):
-            span, text = unknown[key]
-            new = self._new[key] = self._made(span, text)
-            self._taken.add(new)
-            self._known.add(key[0], key[1], new)
+        later = other_forms([value for kind, value in unknown if kind == "phone"])
+        for waits in (False, True):
+            batch = {key: where for key, where in unknown.items() if (key[0] == "phone" and key[1] in later) == waits}
+            for key, new in self._made(batch).items():
+                self._new[key] = new
+                self._known.add(*key, new)
 
-    def _made(self, span: Span, text: str) -> str:
-        value = text[span.start : span.end]
-        old = canonical(span.type, value)
-        if span.type == "phone" and (new := self._known.phone(old, kept_of_phone(value))):
-            return new
-        new = old
+    def _made(self, batch: Mapping[_Key, tuple[Span, str]]) -> dict[_Key, str]:
+        """Surrogates that are taken for the same type where the original first stands: drawn again until they are."""
+        made: dict[_Key, str] = {}
+        left = list(batch)
         for attempt in range(_TRIES):
-            drawn = self._drawn(span.type, value, old)
-            if drawn == old:
-                continue
-            new = drawn
-            if new not in self._taken and (attempt == _TRIES - 1 or _fits(span, text, new)):
+            for key in left:
+                span, text = batch[key]
+                value = text[span.start : span.end]
+                form = self._known.phone(key[1], kept_of_phone(value)) if key[0] == "phone" and not attempt else None
+                made[key] = form or self._drawn(key, value)
+            left = [left[i] for i in _misfits([(*batch[key], made[key]) for key in left])]
+            if not left:
                 break
-        return new
+        return made
 
-    def _drawn(self, kind: str, value: str, old: str) -> str:
-        new = surrogate(kind, value, self._random)
-        if kind == "email":
-            domain = old.rpartition("@")[2]
-            known = self._domains.setdefault(domain, new.rpartition("@")[2])
-            new = new.rpartition("@")[0] + "@" + known
+    def _drawn(self, key: _Key, value: str) -> str:
+        kind, old = key
+        new = old
+        for _ in range(_TRIES):
+            drawn = surrogate(kind, value, self._random)
+            if kind == "email":
+                domain = self._domains.setdefault(old.rpartition("@")[2], drawn.rpartition("@")[2])
+                drawn = drawn.rpartition("@")[0] + "@" + domain
+            new = drawn if drawn != old else new
+            if new not in self._taken:
+                break
+        self._taken.add(new)
         return new
 
     def _rewritten(self, reading: Reading, found: list[Span]) -> str:
@@ -107,14 +119,20 @@ class Redactor:
         return "".join([*pieces, reading.raw[reading.place(done) :]])
 
 
-def _fits(span: Span, text: str, new: str) -> bool:
-    """Whether it would be taken for the same type, there and written without signs, as the original is."""
-    value = text[span.start : span.end]
-    before, behind = text[max(0, span.start - _BEFORE) : span.start], text[span.end : span.end + _BEHIND]
-    written = dressed(span.type, new, value)
-    if span.type == "phone" and len(new) >= 13 and luhn(new) == 0:
-        return False
-    return read_spans(before + written + behind) == read_spans(before + value + behind)
+def _misfits(made: Sequence[tuple[Span, str, str]]) -> list[int]:
+    """Which of them would not be of their type in the original's place. All at once: a scan has a price of its own."""
+    old, new, starts, length = [], [], [], 0
+    for span, text, chosen in made:
+        value = text[span.start : span.end]
+        before, behind = text[max(0, span.start - _BEFORE) : span.start], text[span.end : span.end + _BEHIND]
+        old.append(f"{before}{value}{behind}{_APART}")
+        new.append(f"{before}{dressed(span.type, chosen, value)}{behind}{_APART}")
+        starts.append(length)
+        length += len(old[-1])
+    unlike = set(read_spans("".join(old))) ^ set(read_spans("".join(new)))
+    wrong = {bisect_right(starts, span.start) - 1 for span in unlike}
+    wrong.update(i for i, (span, _, n) in enumerate(made) if span.type == "phone" and len(n) > 12 and luhn(n) == 0)
+    return sorted(wrong)
 
 
 def _texts(values: Sequence[Any]) -> Iterator[str]:
