@@ -31,16 +31,15 @@ _SCHEME = re.compile(
     r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC) +(?P<value>(?=[A-Za-z._~+/-]*[0-9=])[A-Za-z0-9._~+/-]{12,}+=*)"
 )
 
-_PASS = (
-    r"passw(?:or)?d|passphrase|passcode|passwort|kennwort|contraseña|mot de passe|pwd"
-    r"|(?<![a-z])(?:pass|pw|pin)(?![a-z])"
+# Letters first in each: the engine scans for them. What is around the short ones is looked at afterwards.
+_WORD = re.compile(
+    "pass(?:word|wd|phrase|code|wort)?|pwd|pw|pin|kennwort|contraseña|mot de passe"
+    "|secret(?:[ _-]?access)?(?:[ _-]?key)?|token|credentials?|authorization|session[ _-]?id"
+    "|key(?:[ _-]?id)?|sig(?:nature)?|auth|cookie"
 )
-_TOKEN = (
-    r"secret(?:[ _-]?access)?(?:[ _-]?key)?|token|credentials?|authorization|session[ _-]?id"
-    r"|(?:api|access|private|account|auth|signing|encryption)[ _-]?key(?:[ _-]?id)?"
-)
-_BARE = r"(?<![a-z])(?:key|sig|signature|hash_key|auth|cookie)(?![a-z])"
-_WORD = re.compile(rf"(?P<pass>{_PASS})|(?P<token>{_TOKEN})|(?P<bare>{_BARE})")
+_PASS = frozenset(("pwd", "pw", "pin", "kennwort", "contraseña", "mot de passe"))
+_SHORT = frozenset(("pass", "pw", "pin", "key", "sig", "signature", "auth", "cookie"))  # also parts of other words
+_OF_KEY = re.compile(r"(?:api|access|private|account|auth|signing|encryption)[ _-]?\Z")
 _VALUE = r"""[^\s"'`<>,;{}\[\]\\\x00]{4,256}"""
 _ASSIGNED = re.compile(
     rf"""["']?\ {{0,3}}(?:(?P<sign>:=|=>|[=:])\s{{0,3}}|(?P<is>\ (?:is|ist|est|es|lautet)\ {{1,2}}(?::\ ?)?))
@@ -48,6 +47,7 @@ _ASSIGNED = re.compile(
     re.VERBOSE,
 )
 _LONG = re.compile(r"[^\n]{0,40}?(?<![A-Za-z0-9+/_-])(?P<value>[A-Za-z0-9+/_-]{32,512}+={0,2})")
+_PARAMETER = re.compile(r"&(?=[\w.-]{1,40}=)")  # elsewhere `&` is of the value
 _PROSE = re.compile(r"[,.]? [a-z]", re.IGNORECASE)
 _NO_VALUES = (
     "string str text required optional none null true false undefined hidden redacted password number integer boolean "
@@ -60,7 +60,9 @@ _PLACEHOLDER = re.compile(r"(.)\1+\Z|\$\(?\w+\)?\Z|%\w+%?\Z|[\w.]+\(|process\.en
 def credentials(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of each value, without the word that names it; some may overlap."""
     if any(mark in text for mark in _MARKS):
-        yield from (match.span() for match in _KNOWN.finditer(text) if _is_random(match.group(), 16))
+        yield from (
+            match.span() for match in _KNOWN.finditer(text) if match[0][:3] != "sk-" or _is_random(match[0], 16)
+        )
     if "PRIVATE KEY" in text:
         yield from (match.span("value") for match in _PEM.finditer(text))
     if "ear" in text or "EAR" in text or "asic" in text or "ASIC" in text:
@@ -74,17 +76,32 @@ def _named(text: str) -> Iterator[tuple[int, int]]:
         lower = "".join(c.lower() if c.isascii() else c for c in text)
     long = max(map(len, text.split()), default=0) >= 32
     for word in _WORD.finditer(lower):
-        kind = word.lastgroup or ""
+        kind = _kind(lower, word)
+        if not kind:
+            continue
         if (match := _ASSIGNED.match(text, word.end())) and (span := _value(text, match, kind)):
             yield span
         elif long and (match := _LONG.match(text, word.end())) and _is_random(match["value"], 32):
             yield match.span("value")
 
 
+def _kind(text: str, word: re.Match[str]) -> str:
+    name = word.group()
+    if name.startswith("key") and _OF_KEY.search(text, max(0, word.start() - 12), word.start()):
+        return "token"
+    if name in _SHORT and (
+        text[word.start() - 1 : word.start()].isalpha() or text[word.end() : word.end() + 1].isalpha()
+    ):
+        return ""
+    if name in _PASS or name.startswith("pass"):
+        return "pass"
+    return "bare" if name in _SHORT or name.startswith("key") else "token"
+
+
 def _value(text: str, match: re.Match[str], kind: str) -> tuple[int, int] | None:
     start, end = match.span("quoted" if match["quoted"] is not None else "value")
     if match["quoted"] is None:
-        end = start + len(_without_query(match["value"]).rstrip(".:!?)"))
+        end = start + len(_PARAMETER.split(match["value"], maxsplit=1)[0].rstrip(".:!?)"))
     value = text[start:end]
     if len(value) < 4 or value.lower() in _NOT_VALUES or _PLACEHOLDER.match(value):
         return None
@@ -93,11 +110,6 @@ def _value(text: str, match: re.Match[str], kind: str) -> tuple[int, int] | None
     plain = value.replace(" ", "").isalpha()
     loose = match["is"] or (match["sign"] == ":" and match["quoted"] is None and _PROSE.match(text, end))
     return None if plain and (loose or " " in value) else (start, end)
-
-
-def _without_query(value: str) -> str:
-    """`&` ends a value only where another parameter follows."""
-    return re.split(r"&(?=[\w.-]{1,40}=)|#(?=\w)", value, maxsplit=1)[0]
 
 
 def _is_random(value: str, at_least: int) -> bool:

@@ -29,8 +29,8 @@ _MONTH = rf"{_any(_MONTHS)}\.?"
 _END = rf"(?![{_W}]|[-/.:][0-9])"
 _CLOCK = (
     r"(?:[01]?[0-9]|2[0-3])(?:"
-    r":[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]{1,9}+)?)?(?: ?(?:[AaPp][Mm]\b|[AaPp]\.[Mm]\.))?"
-    r"|h[0-5][0-9]\b| ?[AP]M\b|[ap]m\b| ?[AaPp]\.[Mm]\.)"
+    r":[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]{1,9}+)?)?(?: ?(?:[AaPp][Mm](?![A-Za-z])|[AaPp]\.[Mm]\.))?"
+    r"|h[0-5][0-9]| ?[AP]M(?![A-Za-z])|[ap]m(?![A-Za-z])| ?[AaPp]\.[Mm]\.)"
     r"(?:Z| ?(?:UTC|GMT|[+-][0-9]{2}:?[0-9]{2})(?![0-9A-Za-z]))?"
 )
 _THEN = rf"(?:(?:T|,? (?:at |um |à |a las )?){_CLOCK})?"
@@ -38,7 +38,7 @@ _MM, _DD, _YEAR = r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12][0-9]|3[01])", r"(?:1[5-
 _M, _D = r"(?:1[0-2]|0?[1-9])", r"(?:[12][0-9]|3[01]|0?[1-9])"
 
 # A plain digit first, for which the engine scans fast; what is around it afterwards.
-_NUMBER = re.compile(rf"[0-9](?<![{_W}].)(?<![0-9][.,/:-].)")
+_NUMBER = re.compile(rf"[0-9](?<![{_W}].)(?<![0-9][./:-].)")
 _DATE = re.compile(
     "(?:"
     rf"[12][0-9]{{3}}-{_MM}-{_DD}{_THEN}"
@@ -46,11 +46,11 @@ _DATE = re.compile(
     rf"|{_YEAR}[/.]{_MM}[/.]{_DD}{_THEN}"
     rf"|(?:{_D}(?P<sep>[./-]){_M}|{_M}(?P<us>[/-]){_D})(?:(?P=sep)|(?P=us)){_YEAR}{_THEN}"
     rf"|(?:{_DD}(?P<dot>[./-]){_MM}(?P=dot)|{_MM}(?P<dash>[/-]){_DD}(?P=dash))[0-9]{{2}}{_THEN}"
-    rf"|{_D}(?:\.|st|nd|rd|th|er|º)?[ -](?:de |of )?{_MONTH},?[ -](?:de |del )?{_YEAR}{_THEN}"
+    rf"|{_D}(?:\.|º|(?i:st|nd|rd|th|er))?[ -](?:de |of )?{_MONTH},?[ -](?:de |del )?{_YEAR}{_THEN}"
     rf"|{_CLOCK}"
     rf"){_END}"
 )
-_DAY_YEAR = re.compile(rf"{_D}(?:st|nd|rd|th)?,? {_YEAR}{_THEN}{_END}")
+_DAY_YEAR = re.compile(rf"{_D}(?i:st|nd|rd|th)?,? {_YEAR}{_THEN}{_END}")
 _MONTH_BEFORE = re.compile(rf"(?<![{_W}])(?:{_any(_WEEKDAYS)}[.,]{{0,2}} )?{_MONTH} \Z")
 _WEEKDAY_BEFORE = re.compile(rf"(?<![{_W}]){_any(_WEEKDAYS)}[.,]{{0,2}} (?:the |den |le |el )?\Z")
 

@@ -37,8 +37,13 @@ class Known:
             for cut in _tails(old):
                 self._digits.setdefault(old[cut:], new[cut:])
         else:
-            self._words[old] = new
-            self._lengths.setdefault(old[:_START], set()).add(len(old))
+            self._add_word(old, new)
+            if kind == "secret" and len(old) - (colon := old.find(":")) > _LOCAL and colon > 0:  # user:password
+                self._add_word(old[colon + 1 :], new[colon + 1 :])
+
+    def _add_word(self, old: str, new: str) -> None:
+        self._words.setdefault(old, new)
+        self._lengths.setdefault(old[:_START], set()).add(len(old))
 
     def phone(self, digits: str, kept: int) -> str | None:
         """The surrogate of a number known in another form: with a country code, with a zero, or without."""

@@ -24,17 +24,18 @@ _IBAN_REST = {n: re.compile(rf"(?:[ -]?[0-9A-Za-z]){{{n - 4}}}(?![{_W}])") for n
 
 _GAPS = " ./()-"
 _GAP = r"[ ./()-]{0,3}+"
+_OPEN = r"(?:\((?=[0-9]{1,5}\)))"  # not the bracket around the whole
 _PHONE_FIRST = re.compile(rf"[+(0-9](?<![{_W}+].)(?<![0-9]\..)")
 _PHONE_HEAD = re.compile(r"\+ ?[1-9]|00[1-9]|\(?0[1-9]|\(?[2-9][0-9]{2}[) .-]|1[ .-]?\(?[2-9][0-9]{2}|1[3-9][0-9][ -]")
 _PHONE_RUN = re.compile(rf"(?:\+ ?)?\(?[0-9](?:{_GAP}[0-9]){{6,18}}+")
 _PHONE = re.compile(
     rf"\+ ?1(?:{_GAP}[0-9]){{10}}|\+ ?[2-9](?:{_GAP}[0-9]){{6,14}}|00[1-9](?:{_GAP}[0-9]){{7,14}}"
-    rf"|\(?0[1-9](?:{_GAP}[0-9]){{7,10}}"
+    rf"|{_OPEN}?0[1-9](?:{_GAP}[0-9]){{7,10}}"
     r"|(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}"
     r"|1[3-9][0-9]([ -])[0-9]{4}\1[0-9]{4}"
 )
 _COLUMN = re.compile("[0-9\n]")  # so near before a number there is no word
-_LABELLED = re.compile(rf"\(?[0-9](?:{_GAP}[0-9]){{6,14}}")
+_LABELLED = re.compile(rf"{_OPEN}?[0-9](?:{_GAP}[0-9]){{6,14}}")
 _LABEL = re.compile(
     r"(?i:\btel|phone|telefon|téléphone|\btél|teléfono|\bmobile?\b|\bmóvil|\bhandy|\bcell|\bfax\b|whatsapp|rufnummer"
     r"|\bcall(?: me| us)?(?: at| on)?\b|电话|電話|手机|手機|携帯|전화)[^0-9\n]{0,12}\Z"
@@ -84,19 +85,20 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _phone_end(text: str, start: int, end: int) -> int:
-    """Where the number ends: groups that follow it, an hour or an amount, are not of it. 0: it is none."""
-    head = _PHONE_HEAD.match(text, start)
-    labelled = (
-        not head
+    """Where it ends: groups that follow, an hour or an amount, are not of it. 0: it is none."""
+    found = _PHONE_HEAD.match(text, start) and _fitting(_PHONE, text, start, end)
+    if (
+        not found
         and not _COLUMN.search(text, max(0, start - 2), start)
         and _LABEL.search(text, max(0, start - 30), start)
-    )
-    if not head and not labelled:
-        return 0
+    ):
+        found = _fitting(_LABELLED, text, start, end)
+    return found or 0
+
+
+def _fitting(form: re.Pattern[str], text: str, start: int, end: int) -> int:
     while end - start >= 7:
-        if not _AFTER.match(text, end) and (
-            _PHONE.fullmatch(text, start, end) or (labelled and _LABELLED.fullmatch(text, start, end))
-        ):
+        if form.fullmatch(text, start, end) and not _AFTER.match(text, end):
             return end
         end = _cut(text, end)
     return 0

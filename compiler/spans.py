@@ -139,7 +139,7 @@ def sensitive(text: str) -> list[Span]:
 
 def _inside(url: str, offset: int) -> list[Span]:
     found = []
-    for name, finder in (("secret", _userinfo), ("secret", credentials), ("email", emails)):
+    for name, finder in (("secret", _userinfo), ("secret", _parameters), ("email", emails)):
         taken = _apart(finder(url))
         found += [Span(offset + start, offset + end, name) for start, end in taken]
         url = blanked(url, taken)
@@ -148,6 +148,10 @@ def _inside(url: str, offset: int) -> list[Span]:
 
 def _userinfo(url: str) -> Iterator[tuple[int, int]]:
     return (match.span(1) for match in _USERINFO.finditer(url))
+
+
+def _parameters(url: str) -> Iterator[tuple[int, int]]:
+    return credentials(url.replace("&", " ").replace("#", " "))
 
 
 def _apart(found: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
