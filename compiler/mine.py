@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from compiler.align import BREAK, KIND_OF, PRIVATE, canonical
 from compiler.recognise import Recogniser
+from compiler.spans import REDACTED, TYPES
 from compiler.split import SUPPORT, Found, constant, split
 from compiler.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
 from compiler.wording import instructing
@@ -19,6 +20,8 @@ PER_TEMPLATE = 150  # requests of one template that are kept in memory
 PER_STRUCTURE = 6_000  # of one structure
 KEPT_CHARS = 64 * 2**20  # of all
 MOST_CHARS = 262_144  # of one request
+NOT_HIDDEN = frozenset(TYPES) - REDACTED
+TOLD_ALONE = frozenset(("email", "url", "uuid", "datetime", "ip"))
 FITTING = 0.8  # share of its own requests that a template must match
 
 
@@ -177,8 +180,7 @@ class _Pieces:
                 if char in KIND_OF:
                     yield literal[at:place]
                     values = [next(typed) for typed in self._typed]
-                    same = KIND_OF[char] in ("url", "uuid") and len(set(values)) == 1
-                    yield values[0] if same else Slot(KIND_OF[char], *_sizes(values))
+                    yield _typed(KIND_OF[char], values)
                     at = place + 1
             yield literal[at:]
             if number < len(aligned.gaps):
@@ -191,6 +193,14 @@ class _Pieces:
 
 def _sizes(values: Sequence[str]) -> tuple[int, int]:
     return max(map(len, values)), min(map(len, values))
+
+
+def _typed(kind: str, values: Sequence[str]) -> str | Slot:
+    """What was hidden from us is data wherever it stands, and what is hidden by its surroundings is any text: alone it
+    can't be told. An address that never differs is part of the instructions."""
+    if kind in NOT_HIDDEN and kind != "datetime" and len(set(values)) == 1:
+        return values[0]
+    return Slot(kind, *_sizes(values)) if kind in TOLD_ALONE else _slot(values)
 
 
 def _enumerated(values: Sequence[str]) -> Slot:
