@@ -198,10 +198,11 @@ def test_a_call_and_its_tokens_counted_later_are_one_row(store):
 
 
 def test_a_call_that_told_no_usage_is_in_the_books_without_a_charge(store):
-    gap = entry(part="unmetered", booked=False, cost=None, path="/v1/audio/speech?x", reason="not_chat")
+    gap = entry(part="unmetered", booked=False, cost=None, path="/v1/audio/speech/x", reason="not_chat")
     Ledger(store).add(tallied([gap]))
     ((_, row, sums),) = Ledger(store).rows()
-    assert (row.reason, sums.unmetered, sums.calls, sums.input, sums.cost) == ("not_chat", 1, 0, 0, 0.0)
+    assert (row.reason, row.endpoint) == ("not_chat", "/v1/audio/speech")
+    assert (sums.unmetered, sums.calls, sums.input, sums.cost) == (1, 0, 0, 0.0)
 
 
 def test_a_file_that_is_no_journal_stands_in_nobodys_way(store, metrics):
