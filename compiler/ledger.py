@@ -13,6 +13,7 @@ Part = Literal["whole", "call", "tokens", "unmetered"]
 Role = Literal["serve", "shadow", "compile", "judge", "conductor", "expert"]
 KEEP_HOURLY_SECONDS = 400 * 24 * 3_600
 KEEP_POSITION_SECONDS = 8 * 24 * 3_600
+HOUR, HOUR_CHARS = "%Y-%m-%dT%H", 13
 UNDECLARED = "-"  # the task of a request that belongs to none
 
 
@@ -170,7 +171,7 @@ class Ledger:
         """
         if not tally.rows:
             return
-        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+        hour = datetime.now(UTC).strftime(HOUR)
         with self._store.transact():
             if journal:
                 self._store.put(f"journal:{journal[0]}", journal[1], expire=KEEP_POSITION_SECONDS)
@@ -198,10 +199,19 @@ class Ledger:
 
     def rows(self, since: timedelta | None = None) -> Iterator[tuple[str, Row, Sums]]:
         """(task, row, sums) over all tenants: all time, or from the full hour that holds `since` ago."""
-        prefix = "totals:" if since is None else "ledger:"
-        first = "" if since is None else (datetime.now(UTC) - since).strftime("ledger:%Y-%m-%dT%H")
-        for key in self._store.keys(prefix):
+        if since is not None:
+            for _, task, row, sums in self.hours(since):
+                yield task, row, sums
+            return
+        for key in self._store.keys("totals:"):
+            for row, sums in self._read(key).items():
+                yield key.rpartition(":")[2], row, sums
+
+    def hours(self, since: timedelta) -> Iterator[tuple[datetime, str, Row, Sums]]:
+        """(hour, task, row, sums), from the full hour that holds `since` ago."""
+        first = (datetime.now(UTC) - since).strftime(f"ledger:{HOUR}")
+        for key in self._store.keys("ledger:"):
             if key >= first:
-                task = key.rpartition(":")[2]
+                hour = datetime.strptime(key[len("ledger:") :][:HOUR_CHARS], HOUR).replace(tzinfo=UTC)
                 for row, sums in self._read(key).items():
-                    yield task, row, sums
+                    yield hour, key.rpartition(":")[2], row, sums
