@@ -162,6 +162,7 @@ def _gateway(
                 watch,
                 sync.want_compile,
                 settings.timeouts,
+                settings.mode,
             )
             app[GATEWAY].meter.count_left()
             sync.start()

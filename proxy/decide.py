@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from compiler.card import Card
+from compiler.catalogue import Named
 from compiler.families import Family
 from compiler.program import INSTRUCTION_ROLES
 from compiler.registry import Snapshot, TaskView
+from compiler.structure import CHAT, structure_key, texts_of
+from compiler.task import Mode
 from proxy.call import Call
 from proxy.errors import BadRequestError, NotFoundError, UnavailableError
 
@@ -38,22 +41,30 @@ class Decision(NamedTuple):
     card: Card | None = None
     reason: str = ""
     wants_compile: bool = False
+    found: Named | None = None  # what it was recognised as, where nobody named a task
 
     @property
     def task(self) -> str | None:
-        return self.view.task.name if self.view else None
+        if self.view:
+            return self.view.task.name
+        return self.found.task.name if self.found and self.found.task else None
+
+    @property
+    def variant(self) -> str | None:
+        """The task, and which of its enumerated values."""
+        return self.found.variant if self.found and self.found.task else self.task
 
 
 BYPASS = Decision(reason="bypass")
 
 
-def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> Decision:
+def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family], mode: Mode = "observe") -> Decision:
     """Raises NotFoundError and BadRequestError for a `task:` model that can't be run.
 
     What no card could ever serve is said first: the other reasons can be done something about.
     """
     if call.named is None:
-        return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unrecognised")
+        return BYPASS if call.bypass else _undeclared(call, snapshot, mode)
     view = _find(call, snapshot)
     if view is None:
         return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unknown_task")
@@ -68,6 +79,30 @@ def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> De
     if reason := _unfit(call.body, Family.of(card.model, families)):
         return Decision(view, reason=reason)
     return Decision(view, card)
+
+
+def _undeclared(call: Call, snapshot: Snapshot, mode: Mode) -> Decision:
+    """The task that its texts are of, if that is known. Recognised traffic waits for its proof."""
+    reason, found = ineligible(call.body), _recognised(call, snapshot)
+    if found is None or found.task is None:
+        catch_all = found is not None and reason in (None, "multi_turn")
+        return Decision(reason="catch_all" if catch_all else reason or "unrecognised", found=found)
+    call.template = found.template.id
+    if reason == "multi_turn":  # its earlier turns are the same in every request
+        reason = None
+    if reason is None and found.task.ignored:
+        reason = "ignored"
+    if reason is None and snapshot.off:
+        reason = "off"
+    return Decision(reason=reason or ("observe" if mode == "observe" else "unproven"), found=found)
+
+
+def _recognised(call: Call, snapshot: Snapshot) -> Named | None:
+    texts = texts_of(call.body.get("messages"))
+    if texts is None:
+        return None
+    call.structure = structure_key(call.tenant, CHAT, call.body)
+    return snapshot.recognition.name(call.structure, texts)
 
 
 def _find(call: Call, snapshot: Snapshot) -> TaskView | None:
