@@ -12,6 +12,7 @@ from compiler.families import Family
 from compiler.registry import Snapshot
 from proxy.breaker import Breakers
 from proxy.call import Call
+from proxy.capture import Capture
 from proxy.deadlines import Deadlines
 from proxy.decide import Decision, decide
 from proxy.meter import Meter
@@ -46,6 +47,7 @@ class Gateway:
     upstream: Upstream
     planner: Planner
     meter: Meter
+    capture: Capture
     deadlines: Deadlines
     breakers: Breakers
     watch: Watch

@@ -1,5 +1,5 @@
-"""The process that learns, and counts tokens for this server's workers: `python -m proxy.learning`, started by the
-supervisor. While its store can't be used it waits, and goes on counting."""
+"""The process that learns, and counts tokens and keeps observations for this server's workers: `python -m
+proxy.learning`, started by the supervisor. While its store can't be used it waits, and goes on counting."""
 
 import asyncio
 import logging
@@ -10,12 +10,18 @@ from pathlib import Path
 
 from compiler.election import elected
 from compiler.errors import CompilerError, StoreError
+from compiler.observation import Observations
+from compiler.pricing import PriceBook
+from compiler.redact import redact_values
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
 from proxy.background import open_learner
 from proxy.books import recover
+from proxy.capture import SOCKET as CAPTURE_SOCKET
+from proxy.capture_server import Recorder, recording
 from proxy.count_server import serve_counts
+from proxy.counting import SOCKET as COUNT_SOCKET
 from proxy.declare import configured_tasks
 from proxy.metrics import Metrics
 from proxy.process import Boot, run
@@ -31,14 +37,34 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # for a store that can't be used
 
 
 async def learn(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
-    """Counting is for this server's own workers; compiling is for whoever holds the store's lock."""
-    counting = await serve_counts(Path(boot.count_socket), TokenCounter())
-    learning = asyncio.create_task(_keep_learning(settings, Metrics()))
-    await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+    """Counting and keeping observations are for this server's own workers; compiling is for whoever holds the store's
+    lock."""
+    sockets, metrics, counter = Path(boot.sockets), Metrics(), TokenCounter()
+    counting = await serve_counts(sockets / COUNT_SOCKET, counter)
+    learning = asyncio.create_task(_keep_learning(settings, metrics))
+    async with recording(sockets / CAPTURE_SOCKET, _recorder(settings, metrics, counter)):
+        await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+        learning.cancel()
     counting.close()
-    learning.cancel()
     with suppress(asyncio.CancelledError):
         await learning
+
+
+def _recorder(settings: Settings, metrics: Metrics, counter: TokenCounter) -> Recorder:
+    redact = redact_values if settings.capture.redact else None
+    prices = PriceBook(settings.own_prices())
+    return Recorder(partial(_observations, settings), metrics, counter, prices, redact=redact)
+
+
+def _observations(settings: Settings) -> Observations:
+    return Observations(settings.store.folder, retention_days=settings.store.retention_days)
+
+
+def _tidy(settings: Settings) -> None:
+    """Also where nothing is captured any more: what there is has its time."""
+    if Observations.exist(settings.store.folder):
+        with _observations(settings) as observations:
+            observations.tidy()
 
 
 async def _keep_learning(settings: Settings, metrics: Metrics) -> None:
@@ -78,6 +104,7 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
                 group.create_task(_every(PURGE_EVERY, store.purge_expired, logging.WARNING))
+                group.create_task(_every(PURGE_EVERY, partial(_tidy, settings), logging.WARNING))
                 group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))
 
 
