@@ -1,0 +1,172 @@
+"""Captured text before it touches the disk: what is personal or secret in it gives way to surrogates of the same shape.
+
+One map for all texts of an example, so "the e-mail in the document is X" stays true. Names and addresses of people are
+not found: nothing here knows a name from another word. Full-width, Arabic-Indic and Devanagari digits count as digits.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from compiler.known import Known, other_forms
+from compiler.numbers import luhn
+from compiler.reading import Reading
+from compiler.spans import REDACTED, TYPES, Span, blanked, read_spans, sensitive, spans
+from compiler.surrogate import canonical, dressed, kept_of_phone, surrogate
+
+__all__ = ["REDACTED", "TYPES", "Redactor", "Span", "redact", "redact_values", "spans"]
+
+_TRIES = 50
+_BEFORE, _BEHIND = 40, 12  # what of a text around a value can decide of which type it is
+_APART = "\n\0\n"
+_AS_NUMBER = 10**6  # whole numbers from here on may be a card or a phone
+
+
+_Key = tuple[str, str]  # type and canonical value
+
+
+def redact(texts: Sequence[str]) -> list[str]:
+    """All texts of one example: a value found in any of them is replaced in all."""
+    return Redactor().texts(texts)
+
+
+def redact_values(values: Sequence[Any]) -> list[Any]:
+    """The same for all strings inside JSON values, keys and long whole numbers too. The values stay as they are."""
+    texts = list(dict.fromkeys(_texts(values)))
+    new = dict(zip(texts, redact(texts), strict=True))
+    return [_rebuilt(value, new) for value in values]
+
+
+class Redactor:
+    """The map of one example, and its draw. What `text` has given out can't be mended when a later text shows that a
+    word in it was a password: `texts` looks at all of them first."""
+
+    def __init__(self) -> None:
+        self._random = Random()  # seeded by the system
+        self._new: dict[tuple[str, str], str] = {}
+        self._domains: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._known = Known()
+
+    def text(self, text: str) -> str:
+        return self.texts([text])[0]
+
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        readings = [Reading(text) for text in texts]
+        found = [sensitive(reading.text) for reading in readings]
+        self._learn((span, reading.text) for reading, of_it in zip(readings, found, strict=True) for span in of_it)
+        return [self._rewritten(*one) for one in zip(readings, found, strict=True)]
+
+    def _learn(self, found: Iterable[tuple[Span, str]]) -> None:
+        """A phone number in another form than one before follows that one, so it waits for it."""
+        unknown: dict[_Key, tuple[Span, str]] = {}
+        for span, text in found:
+            key = span.type, canonical(span.type, text[span.start : span.end])
+            if key not in self._new:
+                unknown.setdefault(key, (span, text))
+        self._taken.update(value for _, value in unknown)
+        later = other_forms([value for kind, value in unknown if kind == "phone"])
+        for waits in (False, True):
+            batch = {key: where for key, where in unknown.items() if (key[0] == "phone" and key[1] in later) == waits}
+            for key, new in self._made(batch).items():
+                self._new[key] = new
+                self._known.add(*key, new)
+
+    def _made(self, batch: Mapping[_Key, tuple[Span, str]]) -> dict[_Key, str]:
+        """Surrogates that are taken for the same type where the original first stands: drawn again until they are."""
+        made: dict[_Key, str] = {}
+        left = list(batch)
+        for attempt in range(_TRIES):
+            for key in left:
+                span, text = batch[key]
+                value = text[span.start : span.end]
+                form = self._known.phone(key[1], kept_of_phone(value)) if key[0] == "phone" and not attempt else None
+                made[key] = form or self._drawn(key, value)
+            left = [left[i] for i in _misfits([(*batch[key], made[key]) for key in left])]
+            if not left:
+                break
+        return made
+
+    def _drawn(self, key: _Key, value: str) -> str:
+        kind, old = key
+        new = old
+        for _ in range(_TRIES):
+            drawn = surrogate(kind, value, self._random)
+            if kind == "email":
+                domain = self._domains.setdefault(old.rpartition("@")[2], drawn.rpartition("@")[2])
+                drawn = drawn.rpartition("@")[0] + "@" + domain
+            new = drawn if drawn != old else new
+            if new not in self._taken:
+                break
+        self._taken.add(new)
+        return new
+
+    def _rewritten(self, reading: Reading, found: list[Span]) -> str:
+        text = reading.text
+        new = []
+        for span in found:
+            value = text[span.start : span.end]
+            surrogate = self._new[span.type, canonical(span.type, value)]
+            new.append((span.start, span.end, dressed(span.type, surrogate, value)))
+        new += self._known.find(blanked(text, [(span.start, span.end) for span in found]))
+        pieces, done = [], 0
+        for start, end, value in sorted(new):
+            if start < done:
+                continue
+            pieces += [reading.raw[reading.place(done) : reading.place(start)], reading.written(start, value)]
+            done = end
+        return "".join([*pieces, reading.raw[reading.place(done) :]])
+
+
+def _misfits(made: Sequence[tuple[Span, str, str]]) -> list[int]:
+    """Which of them would not be of their type in the original's place. All at once: a scan has a price of its own."""
+    old, new, starts, length = [], [], [], 0
+    for span, text, chosen in made:
+        value = text[span.start : span.end]
+        before, behind = text[max(0, span.start - _BEFORE) : span.start], text[span.end : span.end + _BEHIND]
+        old.append(f"{before}{value}{behind}{_APART}")
+        new.append(f"{before}{dressed(span.type, chosen, value)}{behind}{_APART}")
+        starts.append(length)
+        length += len(old[-1])
+    unlike = set(read_spans("".join(old))) ^ set(read_spans("".join(new)))
+    wrong = {bisect_right(starts, span.start) - 1 for span in unlike}
+    wrong.update(i for i, (span, _, n) in enumerate(made) if span.type == "phone" and len(n) > 12 and luhn(n) == 0)
+    return sorted(wrong)
+
+
+def _texts(values: Sequence[Any]) -> Iterator[str]:
+    waiting = list(reversed(values))
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += [part for pair in reversed(value.items()) for part in reversed(pair)]
+        elif isinstance(value, list | tuple):
+            waiting += reversed(value)
+        elif _is_long(value):
+            yield str(value)
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _AS_NUMBER
+
+
+def _rebuilt(value: Any, new: Mapping[str, str]) -> Any:
+    """Not by recursion: JSON may be nested deeper than Python's stack."""
+    top: list[Any] = [None]
+    waiting: list[tuple[Any, Any, Any]] = [(top, 0, value)]
+    while waiting:
+        into, at, old = waiting.pop()
+        if isinstance(old, str):
+            into[at] = new[old]
+        elif isinstance(old, dict):
+            into[at] = copy = {new.get(key, key): None for key in old}
+            waiting += [(copy, new.get(key, key), part) for key, part in old.items()]
+        elif isinstance(old, list | tuple):
+            into[at] = items = [None] * len(old)
+            waiting += [(items, i, part) for i, part in enumerate(old)]
+        else:
+            into[at] = int(new[str(old)]) if _is_long(old) else old
+    return top[0]
