@@ -78,7 +78,9 @@ class Catalogue:
 
     def templates(self) -> list[Template]:
         structures = self._store.get(STRUCTURES, [])
-        return [Template.from_json(t) for structure in structures for t in self._store.get(f"templates:{structure}", [])]
+        return [
+            Template.from_json(t) for structure in structures for t in self._store.get(f"templates:{structure}", [])
+        ]
 
     def tasks(self) -> dict[str, Recognised]:
         kept: dict[str, dict[str, Any]] = self._store.get(TASKS, {})

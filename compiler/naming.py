@@ -11,12 +11,109 @@ WORDS, CHARS = 5, 40
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 WORD = re.compile(r"[^\W_]+(?:'\w+)?")
 EMPTY = frozenset(
-    (
-        "a an the of in on at to for from by with and or as is are be it its this that these those their they them you your "
-        "i me my we our us into below above following given please will would can could should must have has do does "
-        "der die das den dem des ein eine einen einem und oder von zu mit für auf bitte "
-        "le la les un une des du de et ou à en el los las una y o para con por il lo gli e di da o os as um uma"
-    ).split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "for",
+        "from",
+        "by",
+        "with",
+        "and",
+        "or",
+        "as",
+        "is",
+        "are",
+        "be",
+        "it",
+        "its",
+        "this",
+        "that",
+        "these",
+        "those",
+        "their",
+        "they",
+        "them",
+        "you",
+        "your",
+        "i",
+        "me",
+        "my",
+        "we",
+        "our",
+        "us",
+        "into",
+        "below",
+        "above",
+        "following",
+        "given",
+        "please",
+        "will",
+        "would",
+        "can",
+        "could",
+        "should",
+        "must",
+        "have",
+        "has",
+        "do",
+        "does",
+        "der",
+        "die",
+        "das",
+        "den",
+        "dem",
+        "des",
+        "ein",
+        "eine",
+        "einen",
+        "einem",
+        "und",
+        "oder",
+        "von",
+        "zu",
+        "mit",
+        "für",
+        "auf",
+        "bitte",
+        "le",
+        "la",
+        "les",
+        "un",
+        "une",
+        "des",
+        "du",
+        "de",
+        "et",
+        "ou",
+        "à",
+        "en",
+        "el",
+        "los",
+        "las",
+        "una",
+        "y",
+        "o",
+        "para",
+        "con",
+        "por",
+        "il",
+        "lo",
+        "gli",
+        "e",
+        "di",
+        "da",
+        "o",
+        "os",
+        "as",
+        "um",
+        "uma",
+    ]
 )
 
 
@@ -42,7 +139,11 @@ def _base(template: Template) -> str:
 
 def _literals(template: Template) -> list[str]:
     """What the user's message says comes first: the system prompt is often shared."""
-    told = [(role, literal) for role, pattern in zip(template.roles, template.patterns, strict=True) for literal in pattern.literals]
+    told = [
+        (role, literal)
+        for role, pattern in zip(template.roles, template.patterns, strict=True)
+        for literal in pattern.literals
+    ]
     return [text for role, text in told if role == "user"] + [text for role, text in told if role != "user"]
 
 

@@ -7,6 +7,7 @@ few methods are what another backend has to offer. Never used on the request pat
 import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from compiler.errors import StoreError
 INLINE = 2**30  # bytes: values stay in SQLite, so that one transaction covers all of them
 
 LOCK_SECONDS = 10.0  # that a writer waits for another
+LAST = "\U0010ffff"  # no key has it
 
 
 class JsonDisk(diskcache.Disk):  # type: ignore[misc]
@@ -54,6 +56,8 @@ class Store:
         self.folder = folder
         with _translated(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not (database := folder / diskcache.core.DBNAME).exists():
+                database.touch(mode=0o600)  # SQLite gives the log beside it the same
             self._cache = diskcache.Cache(
                 str(folder),
                 disk=JsonDisk,
@@ -90,6 +94,16 @@ class Store:
         with _translated(self.folder):
             return [key for key in self._cache.iterkeys() if key.startswith(prefix)]
 
+    def page(self, prefix: str, after: str, at_most: int) -> list[tuple[str, Any]]:
+        """The next values behind the key `after`, by key: read off the index, however much lies before them."""
+        with _translated(self.folder):
+            rows = self._cache._sql(
+                "SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key > ? AND key < ?"
+                " AND (expire_time IS NULL OR expire_time > ?) ORDER BY key LIMIT ?",
+                (max(prefix, after), prefix + LAST, time.time(), at_most),
+            ).fetchall()
+            return [(key, self._cache.disk.fetch(*value, False)) for key, *value in rows]
+
     @contextmanager
     def transact(self) -> Iterator[None]:
         """All or nothing, and no other writer in between. Keep it short: everyone else waits."""
@@ -107,6 +121,16 @@ class Store:
     def purge_expired(self) -> int:
         with _translated(self.folder):
             return int(self._cache.expire())
+
+    def scrub(self) -> None:
+        """What was deleted is overwritten in the file already; now it leaves SQLite's log beside it as well.
+
+        Raises StoreError where someone reads on for longer than LOCK_SECONDS.
+        """
+        with _translated(self.folder):
+            ((busy, _, _),) = self._cache._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise StoreError(f"the store in {self.folder} is being read: what was deleted is still in its log")
 
     def close(self) -> None:
         self._cache.close()

@@ -12,10 +12,11 @@ from aiohttp.typedefs import Handler
 from compiler.pricing import PriceBook
 from compiler.registry import Snapshot
 from compiler.store import Store
-from proxy import admin, framing, metrics
+from proxy import admin, capture, counting, framing, metrics
 from proxy.access import Access
 from proxy.breaker import Breakers
 from proxy.call import MAX_BODY, too_large
+from proxy.capture import Capture
 from proxy.chat import chat
 from proxy.counting import CountClient
 from proxy.deadlines import Deadlines
@@ -26,6 +27,7 @@ from proxy.meter import Meter
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
 from proxy.reply import STOPPING, finish
+from proxy.sampler import Sampler
 from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
@@ -47,12 +49,12 @@ SHOW: web.AppKey[Callable[[], None]] = web.AppKey("show")
 
 
 def build_app(
-    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics, uncounted: Uncounted
+    settings: Settings, sockets: Path, process_metrics: metrics.Metrics, uncounted: Uncounted
 ) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
-    app.cleanup_ctx.append(_gateway(settings, count_socket, process_metrics, uncounted))
+    app.cleanup_ctx.append(_gateway(settings, sockets, process_metrics, uncounted))
     app.on_shutdown.append(_end_tunnels)
     access, guard = Access(settings), partial(_guarded, process_metrics)
     app.add_routes(
@@ -114,11 +116,11 @@ def _own(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
 
 
 def build_runner(
-    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics, uncounted: Uncounted | None = None
+    settings: Settings, sockets: Path, process_metrics: metrics.Metrics, uncounted: Uncounted | None = None
 ) -> web.AppRunner:
     """The application with aiohttp's defaults that break a proxy turned off."""
     return Runner(
-        build_app(settings, count_socket, process_metrics, uncounted or Uncounted.temporary()),
+        build_app(settings, sockets, process_metrics, uncounted or Uncounted.temporary()),
         handler_cancellation=True,  # a client that hangs up ends its upstream call
         auto_decompress=False,
         access_log=None,
@@ -130,7 +132,7 @@ def build_runner(
 
 
 def _gateway(
-    settings: Settings, count_socket: Path, process_metrics: metrics.Metrics, uncounted: Uncounted
+    settings: Settings, sockets: Path, process_metrics: metrics.Metrics, uncounted: Uncounted
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
@@ -146,7 +148,9 @@ def _gateway(
         request_log = RequestLog(enabled=settings.log.requests)
         sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log, ready)
         app[SHOW] = sync.show
-        counter = CountClient(count_socket, process_metrics.dropped.labels("uncounted").inc, uncounted)
+        counter = CountClient(sockets / counting.SOCKET, process_metrics.dropped.labels("uncounted").inc, uncounted)
+        sampler, enabled = Sampler(settings.listen.workers), settings.capture.enabled
+        capturing = Capture(sockets / capture.SOCKET, process_metrics, sampler, enabled=enabled)
         families, endpoints = settings.families(), settings.endpoints()
         watch = Watch(settings.timeouts.upstream)
         async with Upstream.open(settings.timeouts) as upstream:
@@ -157,6 +161,7 @@ def _gateway(
                 upstream,
                 Planner(endpoints, settings.models.production, families),
                 Meter(process_metrics, PriceBook(settings.own_prices(), warm=True), counter, sync.keep),
+                capturing,
                 Deadlines(settings.timeouts.candidate),
                 Breakers(),
                 watch,
@@ -167,10 +172,10 @@ def _gateway(
             app[GATEWAY].meter.count_left()
             sync.start()
             request_log.start()
-            running = (asyncio.create_task(counter.run()), asyncio.create_task(watch.run()))
+            running = [asyncio.create_task(work.run()) for work in (counter, capturing, watch)]
             yield
             await asyncio.gather(*app[GATEWAY].background, return_exceptions=True)
-            await counter.drain(COUNT_SECONDS)
+            await asyncio.gather(counter.drain(COUNT_SECONDS), capturing.drain(COUNT_SECONDS))
             for task in running:
                 task.cancel()
             await asyncio.to_thread(sync.stop)

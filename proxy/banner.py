@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from compiler.observation import FOLDER
 from compiler.pricing import PriceBook
 from proxy.settings import Settings
 
@@ -21,12 +22,21 @@ def banner(settings: Settings, port: int) -> str:
         (
             f"Cuecard listens on http://{host}:{port}/v1   (mode {settings.mode}, {settings.listen.workers} workers)",
             f"  upstreams and who pays   {payers}",
-            f"  stored in                {settings.store.folder}: tasks, examples, cards, sums of cost; no requests",
+            f"  stored in                {settings.store.folder}: tasks, examples, cards, sums of cost",
+            f"  captured                 {_captured(settings)}",
             f"  background spending      at most ${settings.background.usd_per_day:.2f} a day, "
             f"${settings.compile.max_usd:.2f} a compile",
             "  switch off               cuecard off",
         )
     )
+
+
+def _captured(settings: Settings) -> str:
+    if not settings.capture.enabled:
+        return "no requests"
+    how = "redacted" if settings.capture.redact else "NOT REDACTED"
+    where = settings.store.folder / FOLDER
+    return f"samples of requests and answers, {how}, for {settings.store.retention_days} days in {where}"
 
 
 def effective(settings: Settings) -> str:
@@ -52,6 +62,8 @@ def warnings(settings: Settings) -> list[str]:
             found.append(f"models.{role}: {model} has no known price, nothing will be compiled with it; see `prices`")
     if names.judge in (names.meta, *names.production):
         found.append(f"models.judge: {names.judge} must not be one of the models it judges")
+    if settings.capture.enabled and not settings.capture.redact:
+        found.append("capture.redact false: requests and answers are stored as they came; for your own data only")
     if settings.mode != "observe":
         found.append(f"mode {settings.mode}: this version serves declared tasks only; other traffic stays as it is")
     return found

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 from aiohttp import web
@@ -21,6 +21,7 @@ now = time.perf_counter
 VIRTUAL = "task:"
 _PROCESS = uuid.uuid4().hex[:20]  # a number of one's own for each request would be a system call each
 _NUMBERS = count(0x1000_0000)
+Unrecorded = Literal["", "bypass", "no_store", "store_false"]
 MAX_BODY = 64 * 2**20  # bytes of a chat request; other paths have no limit
 
 
@@ -36,10 +37,12 @@ class Call:
     tenant: str = "default"
     own_key: bool = True  # its bearer may go to the upstream it addressed
     bypass: bool = False
-    unrecorded: str = ""  # why nothing of it may be kept
+    unrecorded: Unrecorded = ""  # why nothing of it may be kept
     named: str | None = None  # the task it was given by model, header or metadata
     virtual: bool = False  # named by its model: there is no model of the app's own
     rewritten: bool = field(default=False)  # `body` differs from `raw`: a routing key was taken out of it
+    structure: str = ""  # its structure key, and the template it matches, once somebody has found them out
+    template: str = ""
 
     @classmethod
     def of(cls, request: web.Request, started: float, caller: Caller) -> Self:
@@ -78,7 +81,17 @@ async def read_call(request: web.Request, started: float, caller: Caller, patien
     call = Call.of(request, started, caller)
     call.raw, call.encoding = raw, request.headers.get(headers.CONTENT_ENCODING, "").lower()
     call.body = _parse(raw, call.encoding)
+    call.unrecorded = _unrecorded(call, request.headers.get(headers.NO_STORE, ""))
     return call
+
+
+def _unrecorded(call: Call, no_store: str) -> Unrecorded:
+    """Whoever says in any way that nothing shall be kept is believed."""
+    if call.bypass:
+        return "bypass"
+    if no_store.lower() not in ("", "0", "false"):
+        return "no_store"
+    return "store_false" if call.body.get("store") is False else ""
 
 
 async def _read_in_pieces(request: web.Request, patience: float) -> bytes:

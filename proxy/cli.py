@@ -19,6 +19,7 @@ from proxy.banner import banner, effective, warnings
 from proxy.books import recover
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
+from proxy.forget import forget
 from proxy.report import Report, build_report
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
@@ -179,6 +180,9 @@ def off(config: Path | None) -> None:
 def on(config: Path | None) -> None:
     """Undo `off`."""
     _switch(config, False)
+
+
+main.add_command(forget)
 
 
 if __name__ == "__main__":

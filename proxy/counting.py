@@ -16,6 +16,7 @@ from proxy.uncounted import Uncounted, Waiting
 
 log = logging.getLogger("cuecard.counting")
 
+SOCKET = "count.sock"
 HEAD = struct.Struct(">IIII")
 REPLY = struct.Struct(">III")
 MAX_PENDING_BYTES = 64 * 2**20

@@ -13,6 +13,7 @@ from compiler.registry import Snapshot
 from compiler.task import Mode
 from proxy.breaker import Breakers
 from proxy.call import Call
+from proxy.capture import Capture
 from proxy.deadlines import Deadlines
 from proxy.decide import Decision, decide
 from proxy.meter import Meter
@@ -47,6 +48,7 @@ class Gateway:
     upstream: Upstream
     planner: Planner
     meter: Meter
+    capture: Capture
     deadlines: Deadlines
     breakers: Breakers
     watch: Watch

@@ -24,10 +24,11 @@ READY = "ready"
 
 @dataclass(frozen=True)
 class Boot:
-    """What a process is told at its start; `slot` is its place among the others, kept by the one that replaces it."""
+    """What a process is told at its start; `slot` is its place among the others, kept by the one that replaces it.
+    `sockets`: the folder where the learner listens for the workers."""
 
     settings: dict[str, Any]
-    count_socket: str
+    sockets: str
     port: int
     slot: str
     uncounted: int  # the handle of `Uncounted`; -1: it has none

@@ -261,6 +261,7 @@ class Relay:
             code = exchange.status if self._begun else UNBEGUN.get(exchange.failed, 502)
             ended = Ended(code, self._overhead, self._tried, self._first_byte)
         gateway.meter.finish(call, decision, exchange, answered=answered, ended=ended)
+        gateway.capture.offer(call, decision, exchange)
         if answered and exchange.attempt.incumbent and decision.task and exchange.status == 200:
             gateway.deadlines.record(decision.task, exchange.seconds)
 

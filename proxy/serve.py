@@ -63,7 +63,7 @@ async def _register_when_possible(settings: Settings) -> None:
 
 
 class Supervisor:
-    """`folder` is private to this run: the metrics' files and the counting socket."""
+    """`folder` is private to this run: the metrics' files and the learner's sockets."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
@@ -127,7 +127,7 @@ class Supervisor:
     async def _start(self, role: str, slot: str) -> Process:
         uncounted = self._uncounted.get(slot, -1)
         boot = Boot(
-            self._settings.model_dump(mode="json"), str(self._folder / "count.sock"), self.port, slot, uncounted,
+            self._settings.model_dump(mode="json"), str(self._folder), self.port, slot, uncounted,
         )  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", MODULES[role], stdin=PIPE, stdout=PIPE, env=_environment(self._settings),

@@ -135,6 +135,11 @@ class StoreSettings(Section):
         return Path(self.url.removeprefix("file:")).expanduser()
 
 
+class Capture(Section):
+    enabled: bool = True
+    redact: bool = True
+
+
 class Key(Section):
     key: str = Field(min_length=8, repr=False)
     tenant: str = Field("default", min_length=1)
@@ -185,6 +190,7 @@ class Settings(Section):
     compile: CompileSettings = CompileSettings()
     tasks: dict[str, TaskSettings] = {}
     store: StoreSettings = StoreSettings()
+    capture: Capture = Capture()
     auth: Auth = Auth()
     prices: dict[str, Price] = {}
     timeouts: Timeouts = Timeouts()

@@ -24,7 +24,7 @@ SNAPSHOT_SECONDS = 5.0
 
 async def serve(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
     metrics = Metrics()
-    runner = build_runner(settings, Path(boot.count_socket), metrics, Uncounted(boot.uncounted))
+    runner = build_runner(settings, Path(boot.sockets), metrics, Uncounted(boot.uncounted))
     await runner.setup()
     with suppress(TimeoutError):  # a locked store is not waited for
         async with asyncio.timeout(SNAPSHOT_SECONDS):

@@ -21,6 +21,7 @@ from compiler.store import Store
 from compiler.tokens import TokenCounter
 from proxy.app import build_runner
 from proxy.count_server import serve_counts
+from proxy.counting import SOCKET
 from proxy.declare import configured_tasks
 from proxy.gateway import GATEWAY, Gateway
 from proxy.metrics import Metrics
@@ -84,10 +85,10 @@ async def running(fake: FakeUpstream | RawUpstream, folder: Path, **more: Any) -
         }
     )
     metrics = Metrics()
-    counting = await serve_counts(folder / "c.sock", TokenCounter())
+    counting = await serve_counts(folder / SOCKET, TokenCounter())
     with Store(settings.store.folder) as store:
         Registry(store).declare(configured_tasks(settings), "config")
-        runner = build_runner(settings, folder / "c.sock", metrics)
+        runner = build_runner(settings, folder, metrics)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -123,7 +123,7 @@ async def test_a_worker_started_on_a_read_only_store_serves_and_takes_it_up_when
         settings = Settings.model_validate(
             {"upstreams": {"fake": {"base_url": fake.url, "api_key": "sk-ours"}}, "store": {"url": f"file:{folder}"}}
         )
-        runner = build_runner(settings, tmp_path / "c.sock", Metrics())
+        runner = build_runner(settings, tmp_path, Metrics())
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/chat/completions"

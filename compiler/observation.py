@@ -1,0 +1,220 @@
+"""What the app asked and what its own model answered, kept to learn from: samples, redacted before they get here.
+
+They have a database of their own beside the books, so that content can be forgotten without touching a sum. A row's
+key says all that keeping and forgetting need to know, so that neither reads what was said.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import orjson
+
+from compiler.store import Store
+
+FOLDER = "observations"
+AT_MOST = 20_000  # observations
+AT_MOST_BYTES = 512 * 2**20  # of them together
+AT_MOST_A_SHELF = 1_000
+TRIM_EVERY = 200  # additions: the bounds may be passed by so many
+DAY = 86_400.0
+KEEP_FORGOTTEN = DAY  # longer than an observation is on its way here
+PAGE = 100
+ROW = "o:"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """`model` is the one that answered; `request` holds the name that was asked for, and not who asked. `usage`: input,
+    cached input, output, reasoning tokens; `cost` in USD, None where unknown; `seconds` until the last byte."""
+
+    time: float
+    tenant: str
+    structure: str
+    model: str
+    template: str
+    request: dict[str, Any]
+    answer: str
+    tool_calls: list[dict[str, Any]]
+    usage: list[int]
+    cost: float | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(**data)
+
+
+class Shelf(NamedTuple):
+    """Observations of one kind, of which the newest are kept."""
+
+    tenant: str
+    structure: str
+    template: str
+
+
+class Row(NamedTuple):
+    """All that is known of a kept observation without reading it."""
+
+    key: str
+    shelf: Shelf
+    time: float
+    size: int
+
+    @classmethod
+    def of(cls, key: str) -> Self:
+        tenant, structure, template, when, size = json.loads(key.split(":", 2)[2])
+        return cls(key, Shelf(tenant, structure, template), when, size)
+
+    def belongs(self, tenant: str | None, template: str | None) -> bool:
+        return tenant in (None, self.shelf.tenant) and template in (None, self.shelf.template)
+
+
+class Observations:
+    """Methods raise StoreError. Many processes may write; every one sees the others' forgetting."""
+
+    def __init__(self, store: Path, *, retention_days: float) -> None:
+        self._store = Store(store / FOLDER)
+        self._retention = retention_days * DAY
+        self._added = 0
+
+    @staticmethod
+    def exist(store: Path) -> bool:
+        return (store / FOLDER).exists()
+
+    def add(self, batch: Sequence[Observation]) -> int:
+        """How many were kept: not those that were made before a `forget` that names them."""
+        kept = [*batch]
+        with self._store.transact():
+            if forgotten := self._forgotten():
+                kept = [o for o in batch if not any(_is_forgotten(o, *entry) for entry in forgotten)]
+            first = self.position() + 1
+            for position, observation in enumerate(kept, first):
+                value = observation.to_json()
+                self._store.put(_key(position, observation, len(orjson.dumps(value))), value, expire=self._retention)
+            self._store.put("position", first + len(kept) - 1)
+        self._added += len(kept)
+        if self._added >= TRIM_EVERY:
+            self.trim()
+        return len(kept)
+
+    def since(self, position: int = 0) -> Iterator[tuple[int, Observation]]:
+        """Those behind `position`, oldest first, each with its own."""
+        after = f"{ROW}{position:015d};"
+        while page := self._store.page(ROW, after, PAGE):
+            for key, value in page:
+                yield int(key.split(":", 2)[1]), Observation.from_json(value)
+            after = page[-1][0]
+
+    def get(self, position: int) -> Observation | None:
+        found = self._store.page(f"{ROW}{position:015d}:", "", 1)
+        return Observation.from_json(found[0][1]) if found else None
+
+    def position(self) -> int:
+        """Of the newest. It begins at the clock, so that a store begun anew goes on behind the one before."""
+        return int(self._store.get("position", 0)) or int(time.time() * 1_000)
+
+    def epoch(self) -> int:
+        """Another number whenever something was forgotten: what was read before may have to go."""
+        return int(self._store.get("epoch", 0))
+
+    def census(self) -> Counter[Shelf]:
+        return Counter(row.shelf for row in self._rows())
+
+    def forget(self, *, tenant: str | None = None, template: str | None = None) -> int:
+        """How many were deleted: of a tenant, of a template, or of both where both are given. What was made before now
+        and comes later is not kept. Nothing of it is readable in the files afterwards."""
+        if tenant is None and template is None:
+            raise ValueError("what is to be forgotten?")
+        now = time.time()
+        with self._store.transact():
+            earlier = [entry for entry in self._forgotten() if entry[0] > now - KEEP_FORGOTTEN]
+            self._store.put("forgotten", [*earlier, (now, tenant, template)])
+            self._store.put("epoch", self.epoch() + 1)
+        keys = [row.key for row in self._rows() if row.belongs(tenant, template)]
+        self._delete(keys)
+        self._store.scrub()
+        return len(keys)
+
+    def trim(self) -> int:
+        """Back to what may be kept, by age and count; how many went."""
+        self._added = 0
+        rows = [*self._rows()]
+        stay = kept(rows, oldest=time.time() - self._retention)
+        self._delete([row.key for row in rows if row.key not in stay])
+        return len(rows) - len(stay)
+
+    def tidy(self) -> None:
+        """From time to time: what has to go, goes, from the log as well."""
+        self._store.purge_expired()
+        self.trim()
+        self._store.scrub()
+
+    def replaced(self) -> bool:
+        return self._store.replaced()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _forgotten(self) -> list[tuple[float, str | None, str | None]]:
+        return [(when, tenant, template) for when, tenant, template in self._store.get("forgotten", [])]
+
+    def _rows(self) -> Iterator[Row]:
+        return map(Row.of, self._store.keys(ROW))
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), PAGE):  # others may write in between
+            with self._store.transact():
+                for key in keys[start : start + PAGE]:
+                    self._store.delete(key)
+
+
+def kept(rows: Sequence[Row], *, oldest: float) -> set[str]:
+    """The keys of those that stay. Where there is no room for all, tenants take turns, and so do the shelves of each,
+    the newest of a shelf first: nobody's abundance costs another what it has."""
+    shelves: dict[Shelf, list[Row]] = {}
+    for row in sorted(rows, reverse=True):  # newest first
+        shelf = shelves.setdefault(row.shelf, [])
+        if row.time > oldest and len(shelf) < AT_MOST_A_SHELF:
+            shelf.append(row)
+    tenants: dict[str, list[list[Row]]] = {}
+    for shelf_key, shelf in shelves.items():
+        tenants.setdefault(shelf_key.tenant, []).append(shelf)
+    found, room = set[str](), AT_MOST_BYTES
+    for row in _in_turn([_in_turn(of_tenant) for of_tenant in tenants.values()])[:AT_MOST]:
+        room -= row.size
+        if room < 0:
+            break
+        found.add(row.key)
+    return found
+
+
+def _in_turn(lists: Sequence[Sequence[Row]]) -> list[Row]:
+    """The first of each list, newest first, then the second of each …"""
+    ranked = [(rank, row) for rows in lists for rank, row in enumerate(rows)]
+    ranked.sort(key=lambda entry: entry[1].key, reverse=True)
+    ranked.sort(key=lambda entry: entry[0])
+    return [row for _, row in ranked]
+
+
+def _is_forgotten(observation: Observation, when: float, tenant: str | None, template: str | None) -> bool:
+    named = tenant in (None, observation.tenant) and template in (None, observation.template)
+    return named and observation.time <= when
+
+
+def _key(position: int, observation: Observation, size: int) -> str:
+    seen = (observation.tenant, observation.structure, observation.template, observation.time, size)
+    return f"{ROW}{position:015d}:{json.dumps(seen)}"
