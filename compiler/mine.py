@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from compiler.align import BREAK, KIND_OF, PRIVATE, canonical
 from compiler.recognise import Recogniser
+from compiler.repeats import SUPPORT
 from compiler.spans import REDACTED, TYPES
-from compiler.split import SUPPORT, Found, constant, split
+from compiler.split import Found, constant, split
 from compiler.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
 from compiler.wording import instructing
 

@@ -1,10 +1,13 @@
 """Words that tell a model what to do, in the languages of compiler/lexicon. They only ever make recognition more
 careful: what has such a word where none was seen is not matched."""
 
+import re
 from functools import cache
 from importlib.resources import files
 
 OPENINGS = ("", "(", '"')
+SENTENCE = re.compile(r"[.!?:;\n]\s*")
+ENOUGH_WORDS = 8  # of literal text that say what a task is
 ENDS = ("", ",", ".", ":", ";", "!", "?", ")")
 EDGE = 400  # characters looked at from either end of a longer text: an instruction put in front of data, or after it
 WHOLE = 1_600  # up to here a text is looked at as a whole
@@ -22,6 +25,24 @@ def instructing(text: str) -> frozenset[str]:
     if not text.isascii():
         plain.update(sign for sign in _signs() if sign in text)
     return frozenset(plain)
+
+
+def commands(text: str, *, begun: bool = False) -> bool:
+    """Whether a sentence of it begins with a word that instructs. `begun`: its first one began before it."""
+    sentences = SENTENCE.split(text)[int(begun) :]
+    return any(instructing(_first_word(sentence)) for sentence in sentences if sentence.strip())
+
+
+def _first_word(sentence: str) -> str:
+    word = sentence.split(maxsplit=1)[0]
+    return word if not word.isascii() else word.capitalize()
+
+
+def words(text: str) -> int:
+    """Words, or two signs of a script without spaces."""
+    if text.isascii():
+        return len(text.split())
+    return sum(max(1, sum("\u2e80" <= c <= "\u9fff" for c in word) // 2) for word in text.split())
 
 
 @cache
