@@ -11,7 +11,7 @@ from compiler.numbers import COUNTRY_CODE, luhn, remainder
 
 COMPACT = frozenset({"card", "iban", "phone"})  # known by their digits and letters, whatever stands between them
 _SIGNS = "!@#%^*_+=?~"
-_HEX = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
+_HEX = re.compile(r"[0-9a-f-]{16,}|[0-9A-F-]{16,}")
 _PRIVATE = re.compile(r"10\.|192\.168\.")
 _TRUNK = re.compile(r"0*")
 

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import string
 import time
 from copy import deepcopy
@@ -405,7 +406,8 @@ def test_no_planted_value_is_left_and_all_else_is(seed):
     if texts[1].startswith("{") or texts[1].startswith('"'):
         json.loads(new[1])
     for piece in BETWEEN:
-        assert new[0].count(piece) == texts[0].count(piece)
+        alone = re.compile(rf"(?<![\w-]){re.escape(piece)}(?![\w-])")
+        assert len(alone.findall(new[0])) == len(alone.findall(texts[0]))
 
 
 HOSTILE = {
@@ -420,7 +422,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
 def test_many_values_take_no_more_than_their_number(piece):
-    ratio = min(_seconds(piece, 4_000) / _seconds(piece, 1_000) for _ in range(3))
+    ratio = min(_seconds(piece, 2_000) / _seconds(piece, 500) for _ in range(3))
     assert ratio < 10  # 16 if it were quadratic
 
 
