@@ -20,7 +20,9 @@ from proxy.books import recover
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
 from proxy.forget import forget
-from proxy.report import Report, build_report
+from proxy.report import build_report
+from proxy.reporting import show_report
+from proxy.savings import terms_of
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
 from proxy.settings import Settings
@@ -128,38 +130,17 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
 @json_option
 @click.option("--days", type=click.IntRange(1, 400), help="Only the last so many days.")
 def report(config: Path | None, as_json: bool, days: int | None) -> None:
-    """Per task and model: calls, tokens, cost, estimated baseline, compile cost, net saving."""
-    with complaints(), Store(load_settings(config).store.folder) as store:
-        if not is_elected(store.folder):  # else the running server's learner does it
-            recover(store, None)
-        found = build_report(store, timedelta(days=days) if days else None)
+    """Where the money goes, call by call to the cent; what each task could save; what was saved."""
+    with complaints():
+        settings = load_settings(config)
+        with Store(settings.store.folder) as store:
+            if not is_elected(store.folder):  # else the running server's learner does it
+                recover(store, None)
+            found = build_report(store, timedelta(days=days) if days else None, terms_of(settings))
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
-    console = Console()
-    if not found.tasks:
-        console.print("nothing was called yet")
-        return
-    console.print(_table(found))
-    for name, task in sorted(found.tasks.items()):
-        saving = f"compiling ${task.sums('compile').cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
-        console.print(f"{name}: {saving}", markup=False, highlight=False)
-
-
-def _table(found: Report) -> Table:
-    table = Table()
-    table.add_column("task", overflow="fold")
-    table.add_column("model", overflow="fold")
-    table.add_column("for", no_wrap=True)
-    for title in ("calls", "tokens\nin", "tokens\nout", "cost $", "baseline $\n(estimated)"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, task in sorted(found.tasks.items()):
-        for row, sums in sorted(task.rows.items()):
-            tokens = (str(sums.input + sums.cached_input + sums.cache_write), str(sums.output + sums.reasoning))
-            baseline = f"{sums.baseline:.4f}" if sums.baselined else "-"
-            use = row.route if row.role == "serve" else row.role
-            table.add_row(name, row.model, use, str(sums.calls), *tokens, f"{sums.cost:.4f}", baseline)
-    return table
+    show_report(found)
 
 
 def _switch(config: Path | None, off: bool) -> None:

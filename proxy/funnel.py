@@ -195,6 +195,12 @@ def stop_of(row: Row) -> str:
     return reason if reason in STOPS else UNHEARD
 
 
+def is_matched(row: Row) -> bool:
+    """Whether its calls came as far as their task."""
+    stop = stop_of(row)
+    return not stop or STOPS[stop].step == "live"
+
+
 def build_funnel(rows: Iterable[tuple[str, Row, Sums]]) -> Funnel:
     """`rows` as the ledger gives them: (task, row, sums)."""
     own: dict[str, Amount] = {}
@@ -240,22 +246,24 @@ def count(amount: Amount) -> str:
     return f"{calls} ({amount.failed:,} failed)" if amount.failed else calls
 
 
-def cost(amount: Amount) -> str:
-    """Never $0 for what may have cost something."""
+def cost(amount: Amount, *, named: bool = True) -> str:
+    """Never $0 for what may have cost something. `named`: with the models that the calls of unknown cost went to."""
     if not amount.unknown:
         return dollars(amount.nano)
-    whose = f"({', '.join(sorted(amount.models))})"
+    whose = f" ({', '.join(sorted(amount.models))})" if named else ""
     if amount.unknown == amount.calls:
-        return f"cost unknown {whose}"
-    return f"{dollars(amount.nano)} and {amount.unknown:,} of unknown cost {whose}"
+        return f"cost unknown{whose}"
+    return f"{dollars(amount.nano)} and {amount.unknown:,} of unknown cost{whose}"
 
 
 def dollars(nano: int) -> str:
     """Cents from a dollar on, else as many digits as it takes to see something."""
     if 0 < nano < 500:
         return "less than $0.000001"
-    digits = 2 if abs(nano) >= NANO or not nano else 4 if abs(nano) >= NANO // 1_000 else 6
-    return f"${nano / NANO:,.{digits}f}"
+    shown = f"{nano / NANO:,.{2 if nano >= NANO else 4 if nano >= NANO // 1_000 else 6}f}"
+    while shown.endswith("0") and shown[-3] != ".":
+        shown = shown[:-1]
+    return f"${shown}"
 
 
 def _shown(endpoint: str) -> str:
