@@ -36,6 +36,7 @@ class Call:
     tenant: str = "default"
     own_key: bool = True  # its bearer may go to the upstream it addressed
     bypass: bool = False
+    unrecorded: str = ""  # why nothing of it may be kept
     named: str | None = None  # the task it was given by model, header or metadata
     virtual: bool = False  # named by its model: there is no model of the app's own
     rewritten: bool = field(default=False)  # `body` differs from `raw`: a routing key was taken out of it

@@ -23,11 +23,12 @@ NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio":
 TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 REASONS = (
-    *("undeclared", "bypass", "off", "observe", "unproven", "unknown_task", "no_card", "compiling", "kept", "tools"),
-    *("multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio", "modalities", "json_schema"),
-    *("unknown_parameter", "no_upstream_key", "breaker_open", "internal_error", "not_chat"),
+    *("unrecognised", "catch_all", "ignored", "bypass", "off", "observe", "unproven", "unknown_task", "no_card"),
+    *("compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio"),
+    *("modalities", "json_schema", "unknown_parameter", "no_upstream_key", "breaker_open", "internal_error"),
+    "not_chat",
 )
-"""Why a request was left as it was: the values of `cuecard_original_total{reason}`."""
+"""Why a request was left as it was: the values of `cuecard_original_total{reason}`, and of the ledger's rows."""
 
 
 class Decision(NamedTuple):
@@ -43,19 +44,22 @@ class Decision(NamedTuple):
         return self.view.task.name if self.view else None
 
 
-UNDECLARED, BYPASS = Decision(reason="undeclared"), Decision(reason="bypass")
+BYPASS = Decision(reason="bypass")
 
 
 def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> Decision:
-    """Raises NotFoundError and BadRequestError for a `task:` model that can't be run."""
+    """Raises NotFoundError and BadRequestError for a `task:` model that can't be run.
+
+    What no card could ever serve is said first: the other reasons can be done something about.
+    """
     if call.named is None:
-        return BYPASS if call.bypass else UNDECLARED
+        return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unrecognised")
     view = _find(call, snapshot)
     if view is None:
-        return Decision(reason="unknown_task")
+        return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unknown_task")
     if call.virtual:
         _require_user_text(call)
-    if reason := _held_back(call, snapshot, view) or ineligible(call.body):
+    if reason := ("bypass" if call.bypass else ineligible(call.body) or _held_back(call, snapshot, view)):
         return Decision(view, reason=reason)
     card = view.compiled
     if card is None:
@@ -89,8 +93,6 @@ def _require_user_text(call: Call) -> None:
 
 
 def _held_back(call: Call, snapshot: Snapshot, view: TaskView) -> str | None:
-    if call.bypass:
-        return "bypass"
     if snapshot.off:
         return "off"
     if view.task.mode == "observe" and not call.virtual:
