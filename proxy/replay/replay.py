@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from compiler.ledger import UNDECLARED, Charge, Tally
 from compiler.pricing import PriceBook, Usage
 from proxy.decide import ineligible
+from proxy.paths import endpoint_of
 from proxy.replay.forms import Logs, Reading
 from proxy.replay.logged import CHAT, LoggedCall
 from proxy.replay.recogniser import Match, Recogniser
@@ -40,7 +41,7 @@ class Replayed:
 
 
 class Replay:
-    """Interrupted in `add_up`, its `found` so far is right, and not `whole`."""
+    """Interrupted in `add_up`, its `found` is of the calls so far, and not `whole`."""
 
     def __init__(self, recogniser: Recogniser, prices: PriceBook) -> None:
         self.found = Replayed()
@@ -64,7 +65,7 @@ class Replay:
     def _add(self, call: LoggedCall) -> None:
         found = self.found
         reason = _reason(call)
-        match = self._recogniser.match(call.tenant, call.endpoint, call.request) if reason is None else None
+        match = None if reason else self._recogniser.match(call.tenant, call.endpoint, call.request)
         if match:
             found.matches.setdefault(match.id, match)
         if call.time is not None:
@@ -83,6 +84,8 @@ class Replay:
                 failed=_failed(call),
                 ends_request=not _failed(call),
                 incumbent=True,
+                reason=reason or _unserved(match),
+                endpoint=endpoint_of(call.endpoint),
             )
         )
 
@@ -102,6 +105,12 @@ class Replay:
 
 def _failed(call: LoggedCall) -> bool:
     return call.status == 0 or call.status >= 400
+
+
+def _unserved(match: Match | None) -> str:
+    if match is None:
+        return "unrecognised"
+    return "catch_all" if match.catch_all else "no_card"
 
 
 def _reason(call: LoggedCall) -> str | None:
