@@ -15,6 +15,7 @@ from proxy.replay.usages import Usages
 
 NOTHING = Usage()
 DAY = 86_400.0
+MOST_USD = 1_000_000.0  # of one call; more is no cost in dollars
 
 
 @dataclass
@@ -93,13 +94,14 @@ class Replay:
         """By the price list, as the proxy reckons; by the log where that has no price of the model."""
         names = (str((call.response or {}).get("model") or ""), str(call.request.get("model") or ""))
         rates = self._prices.rates(*names) if usage else None
+        logged = call.cost if call.cost is not None and 0 <= call.cost <= MOST_USD else None
         if rates is None or usage is None:
-            self.found.by_log += call.cost is not None
-            return call.cost
+            self.found.by_log += logged is not None
+            return logged
         cost = rates.cost(usage)
-        if call.cost is not None:
+        if logged is not None:
             self.found.priced_usd += cost
-            self.found.log_usd += call.cost
+            self.found.log_usd += logged
         return cost
 
 

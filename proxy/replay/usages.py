@@ -1,12 +1,15 @@
 """What a logged call used: as its answer says, else counted. The vocabulary takes 75-100 MB: read when it is needed."""
 
 import importlib
+import json
 from typing import Any
 
 import orjson
 
 from compiler.pricing import Usage
 from proxy.replay.logged import CHAT, LoggedCall
+
+MOST_TOKENS = 1_000_000_000  # of one call; more is no count of tokens
 
 
 class Usages:
@@ -19,7 +22,7 @@ class Usages:
         said = (call.response or {}).get("usage")
         if isinstance(said, dict):
             usage = Usage.from_openai(said)
-            if usage.input or usage.output:
+            if 0 < usage.input + usage.output <= MOST_TOKENS:
                 return usage
         return self._counted(call) if call.endpoint == CHAT else None
 
@@ -27,6 +30,13 @@ class Usages:
         if self._counting is None:
             self._counting = importlib.import_module("proxy.count_server")
             self._counter = importlib.import_module("compiler.tokens").TokenCounter()
-        request, response = orjson.dumps(call.request), orjson.dumps(call.response)
+        request, response = _written(call.request), _written(call.response)
         inputs, outputs = self._counting.count(self._counter, str(call.request.get("model")), request, response)
         return Usage(input=inputs, output=outputs, counted=True)
+
+
+def _written(body: Any) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # what only json could read, only json can write
+        return json.dumps(body).encode()

@@ -2,16 +2,17 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from proxy.replay.logged import CHAT, NotReadableError, Record
 
-MILLISECONDS_FROM = 100_000_000_000  # as seconds, the year 5138
+TOO_LATE = 100_000_000_000  # as seconds, the year 5138: it is milliseconds, or smaller units
+ADDRESS = re.compile(r"^https?://[^/]*", re.IGNORECASE)
 CLIENT_SETTINGS = frozenset(
     {
         *("api_base", "api_key", "api_version", "base_url", "extra_body", "extra_headers", "max_retries"),
@@ -57,17 +58,17 @@ def whole(value: Any) -> int:
 
 
 def when(value: Any) -> float | None:
-    """Unix seconds of a time as seconds, milliseconds or ISO 8601; without a zone it is UTC."""
+    """Unix seconds of a time in seconds, milliseconds, micro- or nanoseconds, or ISO 8601; without a zone it is UTC."""
     stamp = number(value)
-    if stamp is not None:
-        return stamp / 1_000 if stamp >= MILLISECONDS_FROM else stamp
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if stamp is None and isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+        stamp = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    while stamp is not None and stamp >= TOO_LATE:
+        stamp /= 1_000
+    return stamp if stamp is not None and stamp > 0 else None
 
 
 def took(start: float | None, end: float | None) -> float | None:
@@ -77,7 +78,7 @@ def took(start: float | None, end: float | None) -> float | None:
 def path_of(address: Any, body: Mapping[str, Any]) -> str:
     """The endpoint: an address's path, Azure's deployments as OpenAI's; without one, what the body looks like."""
     if isinstance(address, str) and address:
-        path = urlsplit(address).path.rstrip("/")
+        path = ADDRESS.sub("", address).partition("?")[0].rstrip("/")
         return CHAT if path.endswith("/chat/completions") else path or "/"
     if "messages" in body:
         return CHAT
