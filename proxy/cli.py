@@ -28,12 +28,12 @@ from proxy.serve import serve as run_server
 from proxy.settings import Settings
 from proxy.terminal import complaints, config_option, json_option, show_task
 
-LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command"}
+LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command", "replay": "proxy.replay.command"}
 
 
 class Commands(click.Group):
-    """Two commands, loaded when they are asked for: they need the OpenAI SDK, which takes longer to import than
-    `cuecard off` takes to run, and which the supervisor has no use for."""
+    """Some commands are loaded when they are asked for: they need what takes longer to import than `cuecard off` takes
+    to run, such as the OpenAI SDK, and what the supervisor has no use for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*self.commands, *LATER})

@@ -1,0 +1,136 @@
+"""What a replay found, said to people: on a terminal, and as what the page shows."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from proxy.funnel import MEANING, Step, StepName, cost, count
+from proxy.replay.outcome import Outcome
+from proxy.replay.page import Page, TaskRow, dollars
+from proxy.replay.page import Step as Bar
+
+SHOWN: tuple[StepName, ...] = ("bill", "seen", "eligible", "matched")  # in a log nothing is live
+TITLES = {
+    "not_chat": "Other endpoints",
+    "tools": "Tools",
+    "multi_turn": "Conversations",
+    "not_text": "Images, audio, files",
+    "n": "Several answers",
+    "unknown_parameter": "Unknown parameters",
+    "unrecognised": "No task recognised",
+    "catch_all": "Free chat",
+}
+
+
+def say(outcome: Outcome, console: Console) -> None:
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    if not outcome.found.whole:
+        line("partial: stopped before the end of the log")
+    line(_about(outcome))
+    for step in _steps(outcome):
+        line(f"{MEANING[step.name]}: {count(step.amount)}, {cost(step.amount)}")
+        for group in step.excluded:
+            line(f"    {group.sentence}")
+    if outcome.tasks:
+        console.print(_table(outcome))
+    for note in _notes(outcome):
+        line(note)
+
+
+def page_of(outcome: Outcome) -> Page:
+    served = outcome.funnel.step("matched").amount
+    return Page(
+        title="What Cuecard could save",
+        about=_about(outcome),
+        per="this log",
+        total_usd=outcome.funnel.bill.usd,
+        served_usd=served.usd,
+        saving=None,
+        calls=outcome.funnel.bill.calls,
+        steps=list(_bars(outcome)),
+        tasks=[
+            TaskRow(
+                name=task.match.name,
+                template=task.match.template_text,
+                model=task.model,
+                calls_a_day=outcome.calls_a_day(task),
+                usd=task.sums.cost,
+                share=task.share,
+                saving=None,
+                investment_usd=None,
+                break_even_calls=None,
+                payback_days=None,
+            )
+            for task in outcome.tasks
+        ],
+        notes=list(_notes(outcome)),
+        partial=not outcome.found.whole,
+    )
+
+
+def _steps(outcome: Outcome) -> list[Step]:
+    return [outcome.funnel.step(name) for name in SHOWN]
+
+
+def _bars(outcome: Outcome) -> Iterator[Bar]:
+    left = outcome.funnel.bill.nano
+    yield Bar("All calls", "", 0, outcome.funnel.bill.usd, outcome.funnel.bill.calls)
+    for step in _steps(outcome):
+        for group in step.excluded:
+            left -= group.amount.nano
+            title = TITLES.get(group.reason, group.reason.replace("_", " ").capitalize())
+            unknown = f" ({group.amount.unknown:,} of unknown cost)" if group.amount.unknown else ""
+            yield Bar(title, group.words + unknown, group.amount.usd, left / 1e9, group.amount.calls)
+    served = outcome.funnel.step("matched").amount
+    yield Bar("Recognised tasks", MEANING["matched"], 0, served.usd, served.calls)
+
+
+def _about(outcome: Outcome) -> str:
+    found = outcome.found
+    names = [f"{name} ({form})" for name, form in found.reading.forms.items()]
+    files = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3:,} more files"
+    times = f", {_day(found.first)} to {_day(found.last)}" if found.first is not None and found.last is not None else ""
+    return f"{files}: {found.reading.calls:,} calls{times}"
+
+
+def _day(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d")
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    found, reading = outcome.found, outcome.found.reading
+    yield "Figures are estimates, at list prices. What a cheaper model can take over, only a proof on your calls shows."
+    if counted := outcome.counted:
+        yield f"{counted:,} calls named no usage: their tokens were counted."
+    if found.by_log:
+        yield f"{found.by_log:,} calls have no list price: their cost is the log's own."
+    if found.log_usd:
+        by_list = dollars(found.priced_usd)
+        yield f"Calls whose cost the log names: {dollars(found.log_usd)} by the log, {by_list} by the list."
+    if reading.passed_over:
+        yield f"{reading.passed_over:,} records are no calls of a model (spans, answers from a cache): passed over."
+    if reading.unreadable:
+        yield f"{reading.unreadable:,} records could not be read: {'; '.join(reading.problems)}"
+    if outcome.days is None:
+        yield "The log spans less than a day, or says no times: calls a day are not known."
+
+
+def _table(outcome: Outcome) -> Table:
+    table = Table("task", "model")
+    for title in ("calls", "a day", "cost", "share"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for task in outcome.tasks:
+        a_day = outcome.calls_a_day(task)
+        table.add_row(
+            task.match.name,
+            task.model,
+            f"{task.sums.calls:,}",
+            "-" if a_day is None else f"{a_day:,.1f}",
+            dollars(task.sums.cost),
+            f"{task.share:.1%}",
+        )
+    return table
