@@ -18,7 +18,7 @@ from proxy.replay.outcome import Outcome, outcome_of
 from proxy.replay.page import write
 from proxy.replay.present import page_of, say
 from proxy.replay.progress import shown
-from proxy.replay.recogniser import Recogniser, Unrecognising
+from proxy.replay.recogniser import Mining, Recogniser
 from proxy.replay.replay import Replay
 from proxy.settings import Settings
 from proxy.terminal import complaints, config_option, json_option
@@ -67,7 +67,7 @@ def _replayed(files: list[LogFile], form: str | None, settings: Settings | None)
 
 def _recogniser() -> Recogniser:
     """The seam to the miner."""
-    return Unrecognising()
+    return Mining()
 
 
 def _settings(config: Path | None) -> Settings | None:

@@ -9,7 +9,22 @@ from typing import Any
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.fake_upstream import FakeUpstream
 
-WORDS = ["parcel", "invoice", "refund", "login", "colour", "delivery", "password", "broken", "late", "missing", "twice", "again", "today", "order", "box"]
+WORDS = [
+    "parcel",
+    "invoice",
+    "refund",
+    "login",
+    "colour",
+    "delivery",
+    "password",
+    "broken",
+    "late",
+    "missing",
+    "twice",
+    "today",
+    "order",
+    "box",
+]
 PATIENCE = 40.0  # seconds
 
 

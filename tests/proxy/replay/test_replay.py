@@ -11,7 +11,7 @@ from compiler.pricing import PriceBook
 from proxy.funnel import build_funnel
 from proxy.replay.files import found
 from proxy.replay.forms import SILENT, Logs
-from proxy.replay.recogniser import Match, Unrecognising
+from proxy.replay.recogniser import Match, Mining
 from proxy.replay.replay import Replay
 from tests.proxy.replay.samples import MESSAGES, REQUEST, RESPONSE, lines
 
@@ -37,7 +37,7 @@ class BySystemPrompt:
     def match(self, tenant: str, endpoint: str, body: Any) -> Match | None:
         assert self.finished
         system = body["messages"][0]["content"]
-        if system not in self.shown:
+        if system not in self.shown or len(body["messages"]) > 2:
             return None
         return Match(system[:8], f"task {system[:3]}", f"system: {system}\nuser: {{text1}}", "helpful" in system)
 
@@ -90,8 +90,8 @@ def test_a_call_that_no_card_could_serve_says_why(record, reason, endpoint):
     assert (row.reason, row.endpoint) == (reason, endpoint)
 
 
-def test_without_a_recogniser_nothing_is_recognised():
-    task, row, _ = only(replayed(CALL, recogniser=Unrecognising()))
+def test_one_call_alone_is_of_no_task():
+    task, row, _ = only(replayed(CALL, recogniser=Mining()))
     assert (task, row.reason) == (UNDECLARED, "unrecognised")
 
 
