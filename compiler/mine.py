@@ -178,9 +178,18 @@ def _template(found: Found, kept: Sequence[_Kept]) -> _Made | None:
     sample = members[0].sample
     patterns = tuple(_patterns(_Pieces(found, members)))
     made = Template(
-        "", sample.tenant, sample.structure, sample.roles, patterns, found.catch_all, len(members), sample.model
+        id="",
+        tenant=sample.tenant,
+        structure=sample.structure,
+        roles=sample.roles,
+        patterns=patterns,
+        catch_all=found.catch_all,
+        seen=len(members),
+        model=sample.model,
     )
-    fitting = sum(made.values(member.sample.texts) is not None for member in members)
+    found_in = [values for member in members if (values := made.values(member.sample.texts)) is not None]
+    fitting = len(found_in)
+    made = replace(made, choices=frozenset(filter(None, map(made.choice, found_in))))
     return _Made(made, members) if fitting >= FITTING * len(members) else None
 
 
@@ -316,7 +325,7 @@ def _widened(new: Template, old: Template) -> Template:
     for mine, theirs in zip(new.patterns, old.patterns, strict=True):
         slots = tuple(_wider(a, b) for a, b in zip(mine.slots, theirs.slots, strict=True))
         patterns.append(Pattern(mine.literals, slots))
-    return replace(new, patterns=tuple(patterns))
+    return replace(new, patterns=tuple(patterns), choices=new.choices | old.choices)
 
 
 def _wider(a: Slot, b: Slot) -> Slot:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from compiler.align import common_prefix, common_suffix
-from compiler.wording import ENOUGH_WORDS, commands, instructing, words
+from compiler.wording import ENOUGH_WORDS, commands, words
 
 SUPPORT = 3  # requests that make a template
 HEAVY = 0.15  # share of the requests that makes a repeated value a task of its own, whatever the others are
@@ -96,7 +96,9 @@ def _tells(text: str, place: Place) -> bool:
     """Whether what repeats inside values may be an instruction, and not how people happen to write."""
     if place == "blank":
         return True
-    return commands(text) if place == "anchored" else is_telling(text)
+    if place == "anchored":
+        return commands(text) or ("\n" in text and words(text) >= ENOUGH_WORDS)
+    return is_telling(text)
 
 
 def is_telling(text: str) -> bool:
@@ -132,7 +134,7 @@ def _by_phrase(values: Sequence[str], place: Place) -> Split | None:
     counts = Counter(phrase for found in phrases for phrase in found)
     least = SUPPORT if place == "blank" else max(SUPPORT, TELLING * len(values))
     often = [phrase for phrase, count in counts.most_common() if count >= least]
-    first = [phrase for phrase in often if not phrase[0].islower() and instructing(phrase.split(maxsplit=1)[0])]
+    first = [phrase for phrase in often if not phrase[0].islower() and commands(phrase)]
     left = set(range(len(values)))
     groups: list[list[int]] = []
     for phrase in first or (often if place == "blank" else ()):

@@ -14,6 +14,7 @@ from compiler.wording import ENOUGH_WORDS, commands, instructing, words
 
 SHORT_SUPPORT = 5  # with a slot of few words: fewer values prove no variety
 FREE_SUPPORT = 12  # where a whole message is a slot
+OUTLIERS = 0.25  # share of a group at most that is left out of it
 PLAIN_SHARE = 0.2  # of few, that may begin with a word that instructs
 EACH = 8  # requests of a variant, on average, to see in it what repeats
 LABEL_WORDS = 3  # of literal text around data, where instructions stand elsewhere
@@ -137,8 +138,27 @@ def _ended(group: Group, roles: Sequence[str]) -> Found | None:
     catch_all = bool(group.loose & set(free)) or _says_too_little(aligned, said, roles)
     if size < FREE_SUPPORT and not all(_is_plain(group, message) for message in free):
         return None
+    group = _without_outliers(group, roles)
+    if len(group.members) < SUPPORT:
+        return None
+    aligned = group.aligned
     listed = (number for number, kind in enumerate(assessed(aligned, roles)) if kind == "enumerated")
     return Found(group.members, aligned, frozenset(listed), catch_all)
+
+
+def _without_outliers(group: Group, roles: Sequence[str]) -> Group:
+    """Without the few whose messages begin with an instruction where those of the others begin with data: they may be
+    of another task, which has this one's texts in it."""
+    aligned = group.aligned
+    if instructions_size(aligned, roles) >= ENOUGH_WORDS:
+        return group
+    out: set[int] = set()
+    for number, values in enumerate(aligned.gaps):
+        if not aligned.literals[number] or aligned.literals[number].endswith(BREAK):
+            commanding = {i for i, value in enumerate(values) if commands(value[:80])}
+            out |= commanding if len(commanding) <= OUTLIERS * len(values) else set()
+    places = [i for i in range(len(group.members)) if i not in out]
+    return _child(group, places, group.loose) if out and places else group
 
 
 def _is_held(aligned: Aligned, roles: Sequence[str]) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from math import prod
 from typing import Any, NamedTuple, Self
 
 from compiler.spans import TYPES
@@ -109,7 +108,9 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Template:
-    """`catch_all`: free text under instructions that say too little, or that others share: recognised, never compiled.
+    """`choices`: values of several enumerated slots that never came together make no task that is known.
+
+    `catch_all`: free text under instructions that say too little, or that others share: recognised, never compiled.
 
     `structure` is its requests' `structure_key`; `id` stays when bounds widen or a literal becomes a slot.
     """
@@ -121,6 +122,7 @@ class Template:
     patterns: tuple[Pattern, ...]
     catch_all: bool = False
     seen: int = 0  # requests it was learned from
+    choices: frozenset[str] = frozenset()  # of its enumerated slots' values, as in `task_id`: those that were seen
     model: str = ""
 
     def values(self, texts: Sequence[str]) -> list[str] | None:
@@ -130,7 +132,7 @@ class Template:
             if part is None:
                 return None
             found += part
-        return found
+        return found if not self._enumerated or not self.choices or self.choice(found) in self.choices else None
 
     def has_literals(self, texts: Sequence[str]) -> bool:
         return all(pattern.has_literals(text) for pattern, text in zip(self.patterns, texts, strict=True))
@@ -151,16 +153,19 @@ class Template:
 
     def task_id(self, values: Sequence[str]) -> str:
         """Its own id, or with enumerated slots one for each choice of their values."""
+        return f"{self.id}-{self.choice(values)}" if self._enumerated else self.id
+
+    def choice(self, values: Sequence[str]) -> str:
+        """A digest of what its enumerated slots have here; "" without any."""
         if not self._enumerated:
-            return self.id
+            return ""
         chosen = "\0".join(values[number] for number in self._enumerated)
-        return f"{self.id}-{blake2b(chosen.encode('utf-8', 'surrogatepass'), digest_size=3).hexdigest()}"
+        return blake2b(chosen.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
     @property
     def variants(self) -> int:
         """Choices of its enumerated slots' values; each is a task of its own until a person merges them."""
-        slots = [slot for pattern in self.patterns for slot in pattern.slots]
-        return prod(len(slots[number].values) for number in self._enumerated)
+        return max(1, len(self.choices))
 
     def shown(self) -> str:
         """For people: the messages with `{slots}`."""
@@ -177,13 +182,15 @@ class Template:
     def to_json(self) -> dict[str, Any]:
         return {
             **{name: getattr(self, name) for name in PLAIN},
+            "choices": sorted(self.choices),
             "patterns": [[list(p.literals), [slot.to_json() for slot in p.slots]] for p in self.patterns],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         patterns = tuple(Pattern(tuple(ls), tuple(map(Slot.from_json, slots))) for ls, slots in data["patterns"])
-        return cls(**{**data, "roles": tuple(data["roles"]), "patterns": patterns})
+        choices = frozenset(data.get("choices", ()))
+        return cls(**{**data, "roles": tuple(data["roles"]), "patterns": patterns, "choices": choices})
 
 
 def signature(structure: str, patterns: Sequence[Pattern]) -> str:

@@ -4,38 +4,105 @@ careful: what has such a word where none was seen is not matched."""
 import re
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
-OPENINGS = ("", "(", '"')
-SENTENCE = re.compile(r"[.!?:;\n]\s*")
+SENTENCE = re.compile(r"[.!?:;\n。！？]+[\s\"'(*-]*")
 ENOUGH_WORDS = 8  # of literal text that say what a task is
+OPENINGS = ("", "(", '"')
 ENDS = ("", ",", ".", ":", ";", "!", "?", ")")
-EDGE = 400  # characters looked at from either end of a longer text: an instruction put in front of data, or after it
-WHOLE = 1_600  # up to here a text is looked at as a whole
+# How sentences begin that may be instructions, beside the verbs of the lexicon.
+PLEASE = frozenset(("please", "bitte", "por", "veuillez"))
+JOINING = frozenset(("do", "also", "and", "then"))
+CONDITIONS = frozenset(
+    ["if", "when", "unless", "where", "wenn", "falls", "si", "cuando", "quand", "se", "quando", "als"]
+)
+PERSONS = frozenset(["you", "du", "sie", "vous", "tu", "usted", "the"])
+MODALS = frozenset(
+    [
+        "must",
+        "should",
+        "shall",
+        "may",
+        "musst",
+        "sollst",
+        "darfst",
+        "müssen",
+        "sollen",
+        "dürfen",
+        "devez",
+        "debes",
+        "debe",
+        "answer",
+        "reply",
+        "response",
+        "output",
+    ]
+)
+BEFORE_VERBS = frozenset(
+    ["not", "don't", "never", "no", "ne", "non", "não", "nunca", "nicht", "niet", "only", "always", "just"]
+)
+INSIDE = frozenset(("you", "if", "do", *BEFORE_VERBS)) - {"no", "ne", "non", "just"}  # with a capital, in a sentence
+EDGE = 500  # characters looked at from either end of a longer text: an instruction put in front of data, or after it
+WHOLE = 4_000  # up to here a text is looked at as a whole
+TAIL = 160  # characters at the end of a text in which a sentence may be glued to a word
+GLUED = re.compile(r"(?<=[a-zß-ÿ0-9\"')\]])(?=[A-ZÀ-Ý][a-zß-ÿ])")
+SHORT = 60  # characters of a text in which one word may make another task
 
 
 def instructing(text: str) -> frozenset[str]:
-    """The instructing words of a text, in their plain form; of a long one, those near its ends."""
+    """The instructing words of a text in their plain form; marked with `>` those that begin a sentence, with `^` those
+    that look as if they began one in the middle of another. Of a long text, those near its ends."""
     if len(text) > WHOLE:
-        text = f"{text[:EDGE]} {text[-EDGE:]}"
-    forms = _forms()
-    found = forms.keys() & text.split()
-    if text and text[0].isalpha():  # the start of a text is the start of a sentence
-        found |= forms.keys() & {text.split(maxsplit=1)[0].capitalize()}
-    plain = {forms[form] for form in found}
+        text = f"{text[:EDGE]}\n{text[-EDGE:]}"
+    known = _lexicon()
+    tokens = text.split()
+    plain = {known.anywhere[form] for form in known.anywhere.keys() & tokens}
+    if len(text) <= SHORT:
+        plain |= known.short.intersection(text.lower().split())
+    capitals = known.capitals.keys() & tokens
+    for number, sentence in enumerate((*SENTENCE.split(text), *GLUED.split(text[-TAIL:])[1:])):
+        first = sentence.partition(" ")[0]
+        if first and (number == 0 or first[0].isupper()):
+            capitals.discard(first)
+            if opener := _opener(sentence, known):
+                plain.add(opener)
+    plain |= {known.capitals[form] for form in capitals}
     if not text.isascii():
-        plain.update(sign for sign in _signs() if sign in text)
+        plain.update(sign for sign in known.signs if sign in text)
     return frozenset(plain)
 
 
+def _opener(sentence: str, known: "_Lexicon") -> str | None:
+    """How a sentence that may be an instruction begins: a verb, "please", a verb that is denied, "if …, verb", "you
+    must"."""
+    first, _, rest = sentence.partition(" ")
+    low = first.lower().rstrip(",:")
+    if low in known.verbs and low not in BEFORE_VERBS:
+        return f">{low}"
+    if low in CONDITIONS:
+        after = rest.rpartition(", ")[2].partition(" ")[0].lower()
+        return f">{low}" if ", " in rest and (after in known.verbs or after in JOINING) else None
+    second = rest.partition(" ")[0].lower()
+    if low in PERSONS:
+        return f">{low} {second}" if second in MODALS else None
+    if low in PLEASE:
+        return f">please {second}" if second in known.model else ">please"
+    if low in JOINING:
+        return f">{low} {second}" if second in BEFORE_VERBS else None
+    return f">{low} {second}" if low in BEFORE_VERBS and second in known.verbs else None
+
+
 def commands(text: str, *, begun: bool = False) -> bool:
-    """Whether a sentence of it begins with a word that instructs. `begun`: its first one began before it."""
-    sentences = SENTENCE.split(text)[int(begun) :]
-    return any(instructing(_first_word(sentence)) for sentence in sentences if sentence.strip())
+    """Whether a sentence of it begins as instructions do, or has a word that few other texts have.
 
-
-def _first_word(sentence: str) -> str:
-    word = sentence.split(maxsplit=1)[0]
-    return word if not word.isascii() else word.capitalize()
+    `begun`: its first one began before it.
+    """
+    known = _lexicon()
+    if any(_opener(sentence, known) for sentence in SENTENCE.split(text)[int(begun) :]):
+        return True
+    if not known.anywhere.keys().isdisjoint(text.split()):
+        return True
+    return not text.isascii() and any(sign in text for sign in known.signs)
 
 
 def words(text: str) -> int:
@@ -45,20 +112,31 @@ def words(text: str) -> int:
     return sum(max(1, sum("\u2e80" <= c <= "\u9fff" for c in word) // 2) for word in text.split())
 
 
+class _Lexicon(NamedTuple):
+    """`anywhere` and `capitals`: every form in which a word may stand in a text → the word."""
+
+    anywhere: dict[str, str]
+    capitals: dict[str, str]
+    verbs: frozenset[str]
+    short: frozenset[str]
+    model: frozenset[str]  # what is said to a model rather than to a person
+    signs: tuple[str, ...]
+
+
 @cache
-def _forms() -> dict[str, str]:
-    """Every form in which a word may stand in a text → the word. Verbs count where they begin a sentence, which their
-    capital shows."""
-    forms: dict[str, str] = {}
+def _lexicon() -> _Lexicon:
+    listed: dict[str, list[str]] = {}
     for file in sorted(files("compiler").joinpath("lexicon").iterdir(), key=lambda file: file.name):
-        kind = file.name.partition("-")[0]
-        if kind in ("verbs", "words"):
-            for word in file.read_text("utf-8").split():
-                variants = (word.capitalize(), word.upper()) + ((word,) if kind == "words" else ())
-                forms |= {f"{opening}{v}{end}": word for v in variants for end in ENDS for opening in OPENINGS}
-    return forms
+        listed.setdefault(file.name.partition(".")[0].partition("-")[0], []).extend(file.read_text("utf-8").split())
+    anywhere: dict[str, str] = {}
+    for word in listed["words"]:
+        anywhere |= dict.fromkeys(_forms(word, word.capitalize(), word.upper()), word)
+    capitals: dict[str, str] = {}
+    for word in {*listed["verbs"], *INSIDE, *PLEASE}:
+        capitals |= dict.fromkeys(_forms(word.capitalize(), word.upper()), f"^{word}")
+    verbs, short, model = (frozenset(listed[kind]) for kind in ("verbs", "short", "model"))
+    return _Lexicon(anywhere, capitals, verbs, short, model, tuple(listed["signs"]))
 
 
-@cache
-def _signs() -> tuple[str, ...]:
-    return tuple(files("compiler").joinpath("lexicon", "signs.txt").read_text("utf-8").split())
+def _forms(*words: str) -> list[str]:
+    return [f"{opening}{word}{end}" for word in words for end in ENDS for opening in OPENINGS]
