@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from proxy.funnel import MEANING, Step, StepName, cost, count
-from proxy.replay.outcome import Outcome
-from proxy.replay.page import Page, TaskRow, dollars
-from proxy.replay.page import Step as Bar
+from proxy.funnel import MEANING, NANO
+from proxy.replay.outcome import NO_DAYS, Outcome, TaskOutcome
+from proxy.replay.page import Bar, Page, TaskRow, dollars
+from proxy.reporting import funnel_lines, possible_lines, print_lines
 
-SHOWN: tuple[StepName, ...] = ("bill", "seen", "eligible", "matched")  # in a log nothing is live
 TITLES = {
     "not_chat": "Other endpoints",
     "tools": "Tools",
@@ -25,68 +24,66 @@ TITLES = {
 
 
 def say(outcome: Outcome, console: Console) -> None:
+    """The same as `cuecard report`, of the log."""
+
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     if not outcome.found.whole:
         line("partial: stopped before the end of the log")
-    line(_about(outcome))
-    for step in _steps(outcome):
-        line(f"{MEANING[step.name]}: {count(step.amount)}, {cost(step.amount)}")
-        for group in step.excluded:
-            line(f"    {group.sentence}")
+    line(f"{_about(outcome)}\n")
+    print_lines(console, funnel_lines(outcome.funnel))
     if outcome.tasks:
+        line("\nWhat could be saved, estimated before any proof:")
+        print_lines(console, possible_lines([task.possible for task in outcome.tasks]))
         console.print(_table(outcome))
     for note in _notes(outcome):
         line(note)
 
 
 def page_of(outcome: Outcome) -> Page:
-    served = outcome.funnel.step("matched").amount
+    bill, served = outcome.funnel.bill, outcome.funnel.step("matched").amount
     return Page(
         title="What Cuecard could save",
         about=_about(outcome),
-        per="this log",
-        total_usd=outcome.funnel.bill.usd,
+        total_usd=bill.usd,
         served_usd=served.usd,
-        saving=None,
-        calls=outcome.funnel.bill.calls,
-        steps=list(_bars(outcome)),
-        tasks=[
-            TaskRow(
-                name=task.match.name,
-                template=task.match.template_text,
-                model=task.model,
-                calls_a_day=outcome.calls_a_day(task),
-                usd=task.sums.cost,
-                share=task.share,
-                saving=None,
-                investment_usd=None,
-                break_even_calls=None,
-                payback_days=None,
-            )
-            for task in outcome.tasks
-        ],
+        saving=outcome.saving,
+        days=outcome.days,
+        calls=bill.calls,
+        bars=list(_bars(outcome)),
+        tasks=[_row(outcome, task) for task in outcome.tasks if not task.match.catch_all],
         notes=list(_notes(outcome)),
         partial=not outcome.found.whole,
     )
 
 
-def _steps(outcome: Outcome) -> list[Step]:
-    return [outcome.funnel.step(name) for name in SHOWN]
+def _row(outcome: Outcome, task: TaskOutcome) -> TaskRow:
+    return TaskRow(
+        name=task.match.name,
+        template=task.match.template_text,
+        model=task.model,
+        calls_a_day=outcome.calls_a_day(task),
+        usd=task.sums.cost,
+        share=task.share,
+        saving=task.saving,
+        worth=task.possible.worth,
+        why_not=task.possible.why_not,
+    )
 
 
 def _bars(outcome: Outcome) -> Iterator[Bar]:
-    left = outcome.funnel.bill.nano
-    yield Bar("All calls", "", 0, outcome.funnel.bill.usd, outcome.funnel.bill.calls)
-    for step in _steps(outcome):
-        for group in step.excluded:
+    """Nothing in a log is live: what is left at the end are the recognised tasks."""
+    bill, matched = outcome.funnel.bill, outcome.funnel.step("matched").amount
+    left = bill.nano
+    yield Bar("All calls", "", 0, bill.usd, bill.calls)
+    for step in outcome.funnel.steps:
+        for group in step.excluded if step.name != "live" else ():
             left -= group.amount.nano
             title = TITLES.get(group.reason, group.reason.replace("_", " ").capitalize())
             unknown = f" ({group.amount.unknown:,} of unknown cost)" if group.amount.unknown else ""
-            yield Bar(title, group.words + unknown, group.amount.usd, left / 1e9, group.amount.calls)
-    served = outcome.funnel.step("matched").amount
-    yield Bar("Recognised tasks", MEANING["matched"], 0, served.usd, served.calls)
+            yield Bar(title, group.words + unknown, group.amount.usd, left / NANO, group.amount.calls)
+    yield Bar("Recognised tasks", MEANING["matched"], 0, matched.usd, matched.calls)
 
 
 def _about(outcome: Outcome) -> str:
@@ -116,7 +113,9 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     if reading.unreadable:
         yield f"{reading.unreadable:,} records could not be read: {'; '.join(reading.problems)}"
     if outcome.days is None:
-        yield "The log spans less than a day, or says no times: calls a day are not known."
+        yield f"Calls a day, and with them savings, are not known: {NO_DAYS}."
+    elif outcome.saving:
+        yield "Ranges take every assumption at its worst and at its best. Savings are after what a control group costs."
 
 
 def _table(outcome: Outcome) -> Table:

@@ -1,4 +1,4 @@
-"""What a replay wants of whoever recognises tasks. The seam: `Unrecognising` stands where the miner will."""
+"""What a replay wants of whoever recognises tasks; `proxy.replay.mining` does."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -21,16 +21,3 @@ class Recogniser(Protocol):
     def finish(self) -> None: ...
 
     def match(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> Match | None: ...
-
-
-class Unrecognising:
-    """Recognises nothing."""
-
-    def add(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
-
-    def match(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> Match | None:
-        return None

@@ -130,6 +130,59 @@ def test_a_log_of_which_nothing_can_be_read_names_the_forms_that_can(content, wh
         assert f"\n  {form}" in done.stderr
 
 
+def test_a_log_without_times_can_be_told_how_many_days_it_covers(monkeypatch):
+    monkeypatch.setattr(command, "_recogniser", Everything)
+    Path("log.jsonl").write_text(lines(*[{"request": REQUEST, "response": {**RESPONSE, "created": None}}] * 6))
+    (task,) = json.loads(replay("log.jsonl", "--json").stdout)["tasks"]
+    assert (task["calls_a_day"], task["saving_usd_30_days"]) == (None, None)
+    assert "--spans" in task["possible_savings"]["why_not"]
+    (task,) = json.loads(replay("log.jsonl", "--json", "--spans", "3").stdout)["tasks"]
+    assert task["calls_a_day"] == 2
+    assert task["possible_savings"]["verdict"] == "not worth it"
+    assert replay("log.jsonl", "--spans", "0").exit_code == 2
+
+
+def test_tasks_are_found_as_the_proxy_finds_them_and_their_savings_are_estimated():
+    """60 tickets of one task over three days, and 3 questions of free chat."""
+    words = "parcel invoice refund login colour delivery password broken late missing".split()  # noqa: SIM905
+    tickets = [
+        {
+            "request": {
+                "model": "gpt-4.1",
+                "messages": [
+                    {"role": "system", "content": "Classify the customer's ticket. Answer with one label only."},
+                    {
+                        "role": "user",
+                        "content": f"Ticket {i}: my {words[i % 10]} is {words[(i * 7 + 3) % 10]} since {i}",
+                    },
+                ],
+            },
+            "response": {
+                "model": "gpt-4.1",
+                "choices": [{"message": {"role": "assistant", "content": ("billing", "delivery")[i % 2]}}],
+                "usage": {"prompt_tokens": 2_000, "completion_tokens": 4},
+            },
+            "time": 1_790_000_000 + i * 4_392,
+        }
+        for i in range(60)
+    ]
+    Path("log.jsonl").write_text(lines(*tickets))
+    done = replay("log.jsonl", "--html", "report.html")
+    assert done.exit_code == 0, done.output
+    found = json.loads(replay("log.jsonl", "--json").stdout)
+    (task,) = found["tasks"]
+    assert task["name"] == "classify-customers-ticket"
+    assert task["template"].startswith("system: Classify the customer's ticket. Answer with one label only.\nuser: ")
+    assert (task["calls"], task["calls_a_day"]) == (60, pytest.approx(20, rel=0.01))
+    worth = task["possible_savings"]
+    assert (worth["incumbent"], worth["mean_input_tokens"], worth["mean_output_tokens"]) == ("gpt-4.1", 2_000, 4)
+    assert worth["saving_usd_per_day"]["high"] > 0
+    assert "classify-customers-ticket" in done.stdout
+    page = Path("report.html").read_text()
+    assert "<b>classify-customers-ticket</b>" in page
+    assert re.search(r"<mark>\{\w+\}</mark>", page)
+
+
 def test_a_format_that_is_given_is_used_and_one_that_is_unknown_is_refused():
     Path("log.jsonl").write_text(lines(CALL))
     assert replay("log.jsonl", "--format", "plain").exit_code == 0
@@ -201,7 +254,8 @@ def test_ctrl_c_shows_what_was_added_up_so_far(monkeypatch):
     done = replay("log.jsonl", "--html", "report.html")
     assert done.exit_code == 130
     assert "partial" in done.stdout
-    assert "your app's calls: 4 calls" in done.stdout
+    assert "log.jsonl (plain): 4 calls" in done.stdout
+    assert re.search(r"your app +4 calls", done.stdout)
     assert "Partial:" in Path("report.html").read_text()
 
 

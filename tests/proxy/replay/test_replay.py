@@ -11,7 +11,7 @@ from compiler.pricing import PriceBook
 from proxy.funnel import build_funnel
 from proxy.replay.files import found
 from proxy.replay.forms import SILENT, Logs
-from proxy.replay.recogniser import Match, Unrecognising
+from proxy.replay.recogniser import Match
 from proxy.replay.replay import Replay
 from tests.proxy.replay.samples import MESSAGES, REQUEST, RESPONSE, lines
 
@@ -90,8 +90,12 @@ def test_a_call_that_no_card_could_serve_says_why(record, reason, endpoint):
     assert (row.reason, row.endpoint) == (reason, endpoint)
 
 
-def test_without_a_recogniser_nothing_is_recognised():
-    task, row, _ = only(replayed(CALL, recogniser=Unrecognising()))
+def test_what_the_recogniser_does_not_know_is_of_no_task():
+    class Nothing(BySystemPrompt):
+        def match(self, tenant: str, endpoint: str, body: Any) -> None:
+            return None
+
+    task, row, _ = only(replayed(CALL, recogniser=Nothing()))
     assert (task, row.reason) == (UNDECLARED, "unrecognised")
 
 
