@@ -18,13 +18,15 @@ TEMPLATES = Path(__file__).parent
 
 
 class Bar(NamedTuple):
-    """Of the funnel. `left_usd` is what goes on to the next; a bar that takes nothing away has `usd` 0."""
+    """Of the funnel: the first and the last have no `usd`, the others take that away. `left_usd` goes on to the next.
+    `unknown`: calls whose cost nobody knows."""
 
     title: str
     why: str
     usd: float
     left_usd: float
     calls: int
+    unknown: int = 0
 
 
 class TaskRow(NamedTuple):
@@ -66,7 +68,7 @@ def dollars(amount: float) -> str:
     sign, size = "-" if amount < 0 else "", abs(amount)
     if size >= 1_000:
         return f"{sign}${size:,.0f}"
-    return f"{sign}${size:.2f}" if size >= 1 or size == 0 else f"{sign}${size:.4f}"
+    return f"{sign}${size:.2f}" if size >= 0.1 or size == 0 else f"{sign}${size:.4f}"
 
 
 def between(ends: Range, shown: Callable[[float], str] = dollars) -> str:

@@ -1,6 +1,6 @@
 """What a replay found, said to people: on a terminal, and as what the page shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -33,10 +33,11 @@ def say(outcome: Outcome, console: Console) -> None:
         line("partial: stopped before the end of the log")
     line(f"{_about(outcome)}\n")
     print_lines(console, funnel_lines(outcome.funnel))
-    if outcome.tasks:
+    tasks = [task for task in outcome.tasks if not task.match.catch_all]
+    if tasks:
         line("\nWhat could be saved, estimated before any proof:")
-        print_lines(console, possible_lines([task.possible for task in outcome.tasks]))
-        console.print(_table(outcome))
+        print_lines(console, possible_lines([task.possible for task in tasks]))
+        console.print(_table(outcome, tasks))
     for note in _notes(outcome):
         line(note)
 
@@ -76,14 +77,14 @@ def _bars(outcome: Outcome) -> Iterator[Bar]:
     """Nothing in a log is live: what is left at the end are the recognised tasks."""
     bill, matched = outcome.funnel.bill, outcome.funnel.step("matched").amount
     left = bill.nano
-    yield Bar("All calls", "", 0, bill.usd, bill.calls)
+    yield Bar("All calls", "", 0, bill.usd, bill.calls, bill.unknown)
     for step in outcome.funnel.steps:
         for group in step.excluded if step.name != "live" else ():
             left -= group.amount.nano
             title = TITLES.get(group.reason, group.reason.replace("_", " ").capitalize())
-            unknown = f" ({group.amount.unknown:,} of unknown cost)" if group.amount.unknown else ""
-            yield Bar(title, group.words + unknown, group.amount.usd, left / NANO, group.amount.calls)
-    yield Bar("Recognised tasks", MEANING["matched"], 0, matched.usd, matched.calls)
+            amount = group.amount
+            yield Bar(title, group.words, amount.usd, left / NANO, amount.calls, amount.unknown)
+    yield Bar("Recognised tasks", MEANING["matched"], 0, matched.usd, matched.calls, matched.unknown)
 
 
 def _about(outcome: Outcome) -> str:
@@ -91,7 +92,7 @@ def _about(outcome: Outcome) -> str:
     names = [f"{name} ({form})" for name, form in found.reading.forms.items()]
     files = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3:,} more files"
     times = f", {_day(found.first)} to {_day(found.last)}" if found.first is not None and found.last is not None else ""
-    return f"{files}: {found.reading.calls:,} calls{times}"
+    return f"{files}: {found.reading.calls:,} call{'' if found.reading.calls == 1 else 's'}{times}"
 
 
 def _day(time: float) -> str:
@@ -102,27 +103,27 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     found, reading = outcome.found, outcome.found.reading
     yield "Figures are estimates, at list prices. What a cheaper model can take over, only a proof on your calls shows."
     if counted := outcome.counted:
-        yield f"{counted:,} calls named no usage: their tokens were counted."
+        yield f"Calls that named no usage, and whose tokens were counted: {counted:,}."
     if found.by_log:
-        yield f"{found.by_log:,} calls have no list price: their cost is the log's own."
+        yield f"Calls that have no list price, and whose cost is the log's own: {found.by_log:,}."
     if found.log_usd:
         by_list = dollars(found.priced_usd)
         yield f"Calls whose cost the log names: {dollars(found.log_usd)} by the log, {by_list} by the list."
     if reading.passed_over:
-        yield f"{reading.passed_over:,} records are no calls of a model (spans, answers from a cache): passed over."
+        yield f"Passed over, for they are no calls of a model (spans, answers from a cache): {reading.passed_over:,}."
     if reading.unreadable:
-        yield f"{reading.unreadable:,} records could not be read: {'; '.join(reading.problems)}"
+        yield f"Could not be read: {reading.unreadable:,} ({'; '.join(reading.problems)})."
     if outcome.days is None:
         yield f"Calls a day, and with them savings, are not known: {NO_DAYS}."
     elif outcome.saving:
         yield "Ranges take every assumption at its worst and at its best. Savings are after what a control group costs."
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(outcome: Outcome, tasks: Sequence[TaskOutcome]) -> Table:
     table = Table("task", "model")
     for title in ("calls", "a day", "cost", "share"):
         table.add_column(title, justify="right", no_wrap=True)
-    for task in outcome.tasks:
+    for task in tasks:
         a_day = outcome.calls_a_day(task)
         table.add_row(
             task.match.name,

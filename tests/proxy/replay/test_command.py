@@ -106,7 +106,7 @@ def test_a_broken_configuration_is_said():
 def test_standard_input_is_a_log_too():
     done = replay("-", stdin=lines(CALL).encode())
     assert done.exit_code == 0, done.output
-    assert "standard input (plain): 1 calls" in done.stdout
+    assert "standard input (plain): 1 call" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What compiling a log's tasks could save, and how the page shows it."""
 
 import math
+import re
 
 import pytest
 
@@ -96,6 +97,14 @@ def test_the_bars_take_every_dollar_away_once():
     assert bars[1].left_usd == pytest.approx(bars[2].left_usd) == pytest.approx(30 * USD)
 
 
+def test_a_cost_that_nobody_knows_is_not_shown_as_nothing():
+    found = replayed(2)
+    found.tally.add(Charge("-", "m", "serve", "original", USAGE, None, reason="not_chat", endpoint="/v1/embeddings"))
+    page = re.sub(r"<[^>]+>", " ", render(page_of(outcome_of(found, TERMS))))
+    assert re.search(r"/v1/embeddings: metered, not yet optimisable\s+unknown +1 call\b", page)
+    assert re.search(r"All calls\s+\$0\.0912 \+ \? +4 calls", page)
+
+
 def test_the_page_says_each_task_or_why_not():
     page = render(page_of(outcome_of(replayed(30_000), TERMS)))
     for part in ("big → small?", "worth it", "3,000", "<mark>{text1}</mark>", "in 10 days"):
@@ -110,7 +119,9 @@ def test_only_what_a_template_writes_is_a_slot():
 
 
 def test_amounts_are_as_exact_as_their_size_asks_for():
-    assert [dollars(x) for x in (0, 1234.5, 12.345, 0.00123, -3)] == ["$0.00", "$1,234", "$12.35", "$0.0012", "-$3.00"]
+    assert [dollars(x) for x in (0, 1234.5, 12.346, 0.4, 0.00123, -3)] == [
+        *("$0.00", "$1,234", "$12.35", "$0.40", "$0.0012", "-$3.00")
+    ]
     assert [percent(x) for x in (0, 0.004, 0.5, 1)] == ["0%", "0.4%", "50%", "100%"]
     assert between(Range(1, math.inf), number) == "1.0 – never"
     assert between(Range(2, 2)) == "$2.00"
