@@ -210,18 +210,20 @@ def test_the_page_is_whole_and_what_a_log_holds_is_text_in_it(monkeypatch):
     assert sorted(path.name for path in Path().iterdir()) == ["<i>.jsonl", "report.html"]
 
 
-def test_a_page_that_can_t_be_written_leaves_the_old_one(monkeypatch):
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
+def test_a_page_that_can_t_be_written_leaves_the_old_one_and_nothing_else(monkeypatch, step):
     Path("log.jsonl").write_text(lines(CALL))
     Path("report.html").write_text("the old one")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, step, full)
     done = replay("log.jsonl", "--html", "report.html")
     assert done.exit_code == 2
     assert "report.html: can't be written: No space left on device" in done.stderr
     assert Path("report.html").read_text() == "the old one"
+    assert sorted(path.name for path in Path().iterdir()) == ["log.jsonl", "report.html"]
 
 
 def test_no_socket_is_opened(monkeypatch):

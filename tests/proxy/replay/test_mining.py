@@ -81,6 +81,6 @@ def test_looking_at_what_stays_unknown_gets_rarer(monkeypatch: pytest.MonkeyPatc
     miner = Mining()
     looks: list[int] = []
     monkeypatch.setattr(miner._miner, "mine", lambda: (looks.append(i), set())[1])
-    for i in range(1, 500):
+    for i in range(1, 501):
         miner.add("default", PATH, body(f"{WORDS[i % 11]}{i}", i))
-    assert looks[0] == 1 or len(looks) < 8
+    assert looks == [10, 30, 70, 150, 310]

@@ -134,6 +134,21 @@ def test_a_cost_is_by_the_price_list_and_by_the_log_where_that_has_no_price():
     assert done.priced_usd == pytest.approx(COST)
 
 
+def test_what_can_be_no_number_of_tokens_or_dollars_is_not_taken_for_one():
+    unlisted = {"request": {**REQUEST, "model": "ours"}, "response": {**RESPONSE, "model": "ours"}, "cost": 1e300}
+    _, _, sums = only(replayed(unlisted))
+    assert (sums.unpriced, sums.cost) == (1, 0.0)
+    usage = {"prompt_tokens": 10**15, "completion_tokens": 1}
+    _, _, sums = only(replayed({**CALL, "response": {**CALL["response"], "usage": usage}}))
+    assert (sums.counted, sums.input < 100) == (1, True)
+
+
+def test_a_call_that_got_no_answer_failed():
+    row = {"request_body": REQUEST, "request_created_at": "2026-10-01", "response_status": -3}
+    _, _, sums = only(replayed(row))
+    assert (sums.failed, sums.requests) == (1, 0)
+
+
 def test_a_price_that_nobody_knows_is_unknown_and_not_nothing():
     _, _, sums = only(replayed({"request": {**REQUEST, "model": "ours"}, "response": {**RESPONSE, "model": "ours"}}))
     assert (sums.unpriced, sums.cost) == (1, 0.0)
@@ -146,7 +161,7 @@ def test_an_embedding_without_usage_has_a_cost_only_if_its_log_says_so():
 
 
 def test_the_time_is_from_the_first_call_to_the_last_in_whatever_order():
-    done = replayed(*({**CALL, "time": 1_790_000_000 + day * 86_400} for day in (3, 1, 8)))
+    done = replayed(*({**CALL, "time": 1_790_000_000 + day * 86_400} for day in (3, 8, 1)))
     assert done.days == pytest.approx(7)
     assert replayed({"request": REQUEST}).days is None
 
