@@ -20,6 +20,10 @@ CALL = {"request": REQUEST, "response": {**RESPONSE, "model": "gpt-4.1"}}
 COST = (24 * 2.0 + 2 * 8.0) / 1e6
 
 
+def choice(text: str) -> dict[str, Any]:
+    return {"index": 0, "message": {"role": "assistant", "content": text}}
+
+
 class BySystemPrompt:
     """Recognises every system prompt it was shown."""
 
@@ -158,6 +162,11 @@ def test_an_embedding_without_usage_has_a_cost_only_if_its_log_says_so():
     embedding = {"request": {"model": "text-embedding-3-small", "input": "a"}, "response": {}}
     _, _, sums = only(replayed(embedding, {**embedding, "cost": 0.125}))
     assert (sums.calls, sums.unpriced, sums.cost, sums.counted) == (2, 1, 0.125, 0)
+
+
+def test_the_kind_of_a_tasks_answers_is_learned():
+    answered = [{**CALL, "response": {**CALL["response"], "choices": [choice(text)]}} for text in ("yes", "no") * 10]
+    assert replayed(*answered).kinds.of(MESSAGES[0]["content"][:8]) == "label"
 
 
 def test_the_time_is_from_the_first_call_to_the_last_in_whatever_order():
