@@ -4,11 +4,10 @@ import logging
 import time
 
 from compiler.catalogue import Catalogue
-from compiler.mine import Miner, Sample
+from compiler.mine import Miner, sample_of
 from compiler.observation import Observation, Observations
 from compiler.registry import Registry
 from compiler.store import Store
-from compiler.structure import texts_of
 
 log = logging.getLogger("cuecard.discovery")
 
@@ -45,7 +44,7 @@ class Discovery:
             self._mine()
 
     def _take(self, observation: Observation) -> None:
-        if (sample := sample_of(observation)) is not None:
+        if (sample := sample_of(observation.tenant, observation.structure, observation.request)) is not None:
             self._miner.add(sample)
             self._new += 1
 
@@ -58,13 +57,3 @@ class Discovery:
             self._catalogue.publish(structure, self._miner.of(structure), reserved=self._registry.tasks())
         if changed:
             log.info("%d tasks are known from the traffic", len(self._catalogue.tasks()))
-
-
-def sample_of(observation: Observation) -> Sample | None:
-    messages = observation.request.get("messages")
-    texts = texts_of(messages)
-    if texts is None or not isinstance(messages, list):
-        return None
-    roles = tuple(str(message.get("role")) for message in messages)
-    model = observation.request.get("model")
-    return Sample(observation.tenant, observation.structure, str(model or ""), roles, texts)

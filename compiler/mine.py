@@ -5,18 +5,20 @@ splits a task. A template keeps its id while its literals do, or while most of i
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from compiler.align import BREAK, KIND_OF, PRIVATE, canonical
 from compiler.recognise import Recogniser
 from compiler.repeats import SUPPORT
 from compiler.spans import REDACTED, TYPES
 from compiler.split import Found, constant, split
+from compiler.structure import texts_of
 from compiler.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
 from compiler.wording import instructing
 
+FEW = 500  # requests
 PER_TEMPLATE = 150  # requests of one template that are kept in memory
 PER_STRUCTURE = 6_000  # of one structure
 KEPT_CHARS = 64 * 2**20  # of all
@@ -34,6 +36,15 @@ class Sample(NamedTuple):
     model: str
     roles: tuple[str, ...]
     texts: tuple[str, ...]
+
+
+def sample_of(tenant: str, structure: str, request: Mapping[str, Any]) -> Sample | None:
+    """None where its messages are not all text. `structure`: its structure key."""
+    texts = texts_of(request.get("messages"))
+    if texts is None:
+        return None
+    roles = tuple(str(message.get("role")) for message in request["messages"])
+    return Sample(tenant, structure, str(request.get("model") or ""), roles, texts)
 
 
 @dataclass
@@ -54,6 +65,7 @@ class _Structure:
     templates: list[Template] = field(default_factory=list)
     recogniser: Recogniser = field(default_factory=Recogniser)
     new: int = 0  # kept since it was last mined
+    mined: int = 0  # kept when it was
 
     def put(self, templates: list[Template]) -> None:
         self.templates, self.recogniser = templates, Recogniser(templates)
@@ -94,6 +106,13 @@ class Miner:
         self._make_room(within, kept)
         return template
 
+    def keep_up(self) -> None:
+        """Mine what has grown by half. For many requests at once: what is known of a template is kept in small numbers,
+        what is of none in large ones."""
+        for name, within in self._structures.items():
+            if within.new >= max(FEW, within.mined // 2):
+                self._mine(name, within)
+
     def mine(self) -> set[str]:
         """Look at every structure that has new requests; which of them have other templates now."""
         return {name for name, within in self._structures.items() if within.new and self._mine(name, within)}
@@ -120,7 +139,7 @@ class Miner:
         self._chars -= kept.size
 
     def _mine(self, structure: str, within: _Structure) -> bool:
-        within.new = 0
+        within.new, within.mined = 0, len(within.kept)
         kept = list(within.kept)
         templates = _with_ids(structure, _made(kept), within.templates, kept)
         changed = templates != within.templates

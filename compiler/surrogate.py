@@ -93,7 +93,8 @@ def _iban(value: str, random: Random) -> str:
 
 def _phone(value: str, random: Random) -> str:
     digits, kept = canonical("phone", value), kept_of_phone(value)
-    return digits[:kept] + _shaped(digits[kept:], random)
+    rest = [str(random.randrange(c != "0", 10)) for c in digits[kept:]]  # from any of them on it is a number in JSON
+    return digits[:kept] + "".join(rest)
 
 
 def _secret(value: str, random: Random) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from math import prod
 from typing import Any, NamedTuple, Self
 
 from compiler.spans import TYPES
@@ -154,6 +155,12 @@ class Template:
             return self.id
         chosen = "\0".join(values[number] for number in self._enumerated)
         return f"{self.id}-{blake2b(chosen.encode('utf-8', 'surrogatepass'), digest_size=3).hexdigest()}"
+
+    @property
+    def variants(self) -> int:
+        """Choices of its enumerated slots' values; each is a task of its own until a person merges them."""
+        slots = [slot for pattern in self.patterns for slot in pattern.slots]
+        return prod(len(slots[number].values) for number in self._enumerated)
 
     def shown(self) -> str:
         """For people: the messages with `{slots}`."""

@@ -33,6 +33,9 @@ MAX_WAITING = 256
 MAX_WAITING_BYTES = 8 * 2**20
 RECONNECT_SECONDS = 0.2
 
+DROPS = ("rate", "too_large", "not_text", "unfinished", "queue_full", "store", "forgotten", "capture")
+"""Why an answered request was not captured: values of `cuecard_observations_dropped_total{reason}`."""
+
 
 class Offer(NamedTuple):
     """One answered request as bytes. `request` is the client's, `answer` the upstream's; `usage` and `cost` as in

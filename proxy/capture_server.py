@@ -26,7 +26,7 @@ log = logging.getLogger("cuecard.capture")
 WAITING = 32  # offers; then workers have to wait, which they do beside their requests
 BATCH = 64
 AGAIN_SECONDS = 1.0  # until a store that could not be used is tried again
-STOP_SECONDS = 1.5
+STOP_SECONDS = 1.0  # for workers to end, and as long to keep what they sent; the learner has three in all
 ENDED = frozenset(("stop", "tool_calls", "function_call"))  # not cut off, and not filtered
 WHO_ASKED = ("user", "safety_identifier", "prompt_cache_key", "metadata", "store")
 Redact = Callable[[Sequence[Any]], list[Any]]
@@ -166,7 +166,7 @@ async def recording(path: Path, recorder: Recorder) -> AsyncIterator[None]:
         assert task
         connections.add(task)
         try:
-            with suppress(asyncio.IncompleteReadError, OSError):  # the worker ended
+            with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):  # the worker ended, or we do
                 while True:
                     await recorder.put(await Offer.read(reader))
         finally:
@@ -179,12 +179,20 @@ async def recording(path: Path, recorder: Recorder) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
+        await _ended(connections)
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*connections)
                 await recorder.drain()
         running.cancel()
         await recorder.close()
+
+
+async def _ended(connections: set[asyncio.Task[None]]) -> None:
+    """Workers end before the learner does; one that goes on is left."""
+    if connections:
+        await asyncio.wait([*connections], timeout=STOP_SECONDS)
+    for connection in connections:
+        connection.cancel()
 
 
 def _read(offer: Offer) -> tuple[dict[str, Any], Answer]:

@@ -2,19 +2,15 @@
 
 import importlib
 import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from compiler.election import is_elected
-from compiler.registry import Registry, Snapshot
+from compiler.registry import Registry
 from compiler.store import Store
 from proxy import logs
-from proxy.admin import describe
 from proxy.banner import banner, effective, warnings
 from proxy.books import recover
 from proxy.configfile import load_settings
@@ -26,7 +22,8 @@ from proxy.savings import terms_of
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
 from proxy.settings import Settings
-from proxy.terminal import complaints, config_option, json_option, show_task
+from proxy.tasks import show, tasks
+from proxy.terminal import complaints, config_option, json_option
 
 LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command", "replay": "proxy.replay.command"}
 
@@ -88,43 +85,6 @@ def check(config: Path | None) -> None:
     click.echo("ok")
 
 
-def _snapshot(config: Path | None) -> Snapshot:
-    with Store(load_settings(config).store.folder) as store:
-        return Registry(store).snapshot()
-
-
-@main.command()
-@config_option
-@json_option
-def tasks(config: Path | None, as_json: bool) -> None:
-    """List the declared tasks and the stage each is in."""
-    with complaints():
-        snapshot = _snapshot(config)
-    if as_json:
-        click.echo(json.dumps([describe(view) for view in snapshot.tasks.values()]))
-        return
-    table = Table("task", "stage", "card", "model", "current model", "reason")
-    for name, view in snapshot.tasks.items():
-        card, state = view.compiled, view.state
-        row = (card.label, card.model) if card else ("-", "-")
-        table.add_row(name, state.stage, *row, view.task.incumbent or "-", state.reason)
-    Console().print(table if snapshot.tasks else "no task is declared; see docs/configuration.md, `tasks`")
-
-
-@main.command()
-@config_option
-@json_option
-@click.argument("task")
-def show(config: Path | None, task: str, as_json: bool) -> None:
-    """Show a task: its stage, its compiled prompt, and what was measured for it."""
-    with complaints():
-        view = _snapshot(config).tasks.get(task)
-    if view is None:
-        click.echo(f"cuecard: no task {task!r} is declared; `cuecard tasks` lists them", err=True)
-        sys.exit(2)
-    show_task(view, as_json)
-
-
 @main.command()
 @config_option
 @json_option
@@ -163,7 +123,8 @@ def on(config: Path | None) -> None:
     _switch(config, False)
 
 
-main.add_command(forget)
+for command in (tasks, show, forget):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -160,13 +160,21 @@ def ineligible(body: Mapping[str, Any]) -> str | None:
 
 
 def _conversation(messages: Any) -> str | None:
-    """A card takes instructions and one user text."""
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+    """A card takes instructions and one user text. Every request comes here: a long conversation is told by its second
+    turn."""
+    if not isinstance(messages, list):
         return "not_text"
-    if not all(is_text(m.get("content")) for m in messages):
-        return "not_text"
-    turns = [m.get("role") for m in messages if m.get("role") not in INSTRUCTION_ROLES]
-    return None if turns == ["user"] else "multi_turn"
+    turns = []
+    for message in messages:
+        if not isinstance(message, dict):
+            return "not_text"
+        if message.get("role") not in INSTRUCTION_ROLES:
+            turns.append(message.get("role"))
+            if len(turns) > 1:
+                return "multi_turn"
+    if turns != ["user"]:
+        return "multi_turn"
+    return None if all(is_text(message.get("content")) for message in messages) else "not_text"
 
 
 def is_text(content: Any) -> bool:

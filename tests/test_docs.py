@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from proxy import headers
+from proxy.capture import DROPS
 from proxy.cli import main
 from proxy.configfile import parse_settings
 from proxy.decide import REASONS
@@ -21,7 +22,7 @@ from proxy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-GUIDE = ("configuration.md", "headers.md", "metrics.md", "commands.md", "replay.md")
+GUIDE = ("configuration.md", "headers.md", "metrics.md", "commands.md", "recognition.md", "replay.md")
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
 
 LIST_METRICS = """
@@ -122,7 +123,7 @@ def test_every_metric_has_a_row_with_its_labels(metrics: dict[str, list[str]]) -
     assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows.items()} == metrics
 
 
-@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("reason", REASONS + DROPS)
 def test_every_reason_has_a_row(reason: str) -> None:
     assert f"| `{reason}` |" in page("metrics.md")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compiler.catalogue import Recognised, Recognition
-from compiler.mine import Miner, Sample
+from compiler.mine import Miner, sample_of
 from compiler.naming import name_of
 from compiler.recognise import Recogniser
 from compiler.structure import structure_key, texts_of
@@ -27,17 +27,15 @@ class Mining:
         self._recognition = Recognition()
 
     def add(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> None:
-        texts = texts_of(body.get("messages"))
-        if not texts:
+        sample = sample_of(tenant, structure_key(tenant, endpoint, body), body)
+        if sample is None:
             return
-        structure = structure_key(tenant, endpoint, body)
-        if match := self._known.match(structure, texts):
+        if match := self._known.match(sample.structure, sample.texts):
             self._seen[match.template.id] += 1
             seen = self._seen[match.template.id]
             if seen > PLENTY and seen % ONE_IN:
                 return
-        roles = tuple(str(message.get("role")) for message in body["messages"])
-        self._miner.add(Sample(tenant, structure, str(body.get("model") or ""), roles, texts))
+        self._miner.add(sample)
         self._unknown += match is None
         if self._unknown >= self._patience:
             self._mine()
@@ -68,4 +66,4 @@ class Mining:
             return None
         if named.task is None:
             return Match(named.template.id, FREE_CHAT, named.template.shown(), catch_all=True)
-        return Match(named.variant, named.variant, named.template.shown())
+        return Match(named.template.id, named.task.name, named.template.shown())

@@ -55,7 +55,7 @@ class Replay:
     def learn(self, logs: Logs, advance: Callable[[int], None]) -> None:
         """Raises LogError."""
         for call in logs.calls(Reading(), advance):
-            if _reason(call) is None and not _failed(call):
+            if call.endpoint == CHAT and not _failed(call):
                 self._recogniser.add(call.tenant, call.endpoint, call.request)
         self._recogniser.finish()
 
@@ -68,7 +68,10 @@ class Replay:
     def _add(self, call: LoggedCall) -> None:
         found = self.found
         reason = _reason(call)
-        match = None if reason else self._recogniser.match(call.tenant, call.endpoint, call.request)
+        match = None
+        if reason in (None, "multi_turn"):  # of a conversation whose earlier turns are always the same
+            match = self._recogniser.match(call.tenant, call.endpoint, call.request)
+            reason = reason if match is None else None
         if match:
             found.matches.setdefault(match.id, match)
             found.kinds.add(match.id, call.response)

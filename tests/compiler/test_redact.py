@@ -178,6 +178,7 @@ def test_another_way_to_write_a_value_is_the_same_value(one, other):
         ("(555) 123-4567", "+1 555 123 4567", 10),
         ("+1 555 123 4567", "5551234567", 10),
         ("+49 170 1234567", "491701234567", 12),
+        ("(555) 123-4567", "123 4567", 7),
     ],
 )
 def test_a_phone_number_with_and_without_its_country_is_the_same(one, other, same):
@@ -221,6 +222,8 @@ def test_urls_dates_and_ids_stay_but_what_is_in_a_url_goes():
     assert shape(new) == shape(url)
     assert new.startswith("https://") and "@shop.example/a/2026-11-24?to=" in new and "&page=2#sig" in new
     assert not any(part in new for part in ("hunter2x", "mary", "acme", "abcd1234efgh", "john"))
+    fragment = redact(["https://shop.example/?token=abcd1234efgh#top"])[0]
+    assert fragment.endswith("#top") and "abcd" not in fragment
     encoded = redact(["https://shop.example/?to=mary%40acme.com", "mary@acme.com"])
     assert encoded[0] == "https://shop.example/?to=" + encoded[1].replace("@", "%40")
 
@@ -269,6 +272,42 @@ def test_values_are_redacted_with_one_map_keys_and_numbers_too():
     assert first[mail] == [1, 2.5, True, None] and second[1] == [mail]
     assert second[0]["card"] == int(second[0]["again"].replace(" ", "")) != 4111111111111111
     assert fourth["deep"]["er"] == ["it was " + third.removeprefix("Password: ")] != ["it was hunter2x"]
+
+
+def test_a_key_tells_what_its_value_is():
+    values = [
+        {
+            "password": "swordfish",
+            "pin": 4711,
+            "phone": "123 4567",
+            "n": 1234567,
+            "api_key": "abcd1234efgh",
+            "port": 8080,
+        },
+        "swordfish or 4711 or 1234567 or abcd1234efgh",
+    ]
+    fields, text = redact_values(values)
+    assert [fields["password"], str(fields["pin"]), str(fields["n"]), fields["api_key"]] == text.split(" or ")
+    assert not any(old in text for old in ("swordfish", "4711", "1234567", "abcd1234efgh"))
+    assert fields["phone"].replace(" ", "") == str(fields["n"]) and fields["port"] == 8080
+
+
+def test_a_number_in_json_stays_one():
+    for _ in range(30):
+        _, new = redact(
+            ["(555) 123-4567, PIN: 1234, 0170 1000000", '{"a": 1234567, "b": 1234, "pin": 1234, "c": 1701000000}']
+        )
+        assert [len(str(value)) for value in json.loads(new).values()] == [7, 4, 4, 10]
+
+
+def test_no_value_is_its_own_surrogate_even_where_few_are_left():
+    some = [f"192.168.{i // 10}.{i % 10}" for i in range(40)]
+    new = redact([" ".join(some)])[0].split()
+    assert len(set(new)) == 40 and not set(new) & set(some)
+    all_of_them = [f"192.168.{i // 10}.{i % 10}" for i in range(100)]
+    for _ in range(5):
+        new = redact([" ".join(all_of_them)])[0].split()
+        assert all(a != b for a, b in zip(new, all_of_them, strict=True))
 
 
 def test_values_may_be_nested_deeper_than_the_stack():

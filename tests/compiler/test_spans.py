@@ -205,7 +205,7 @@ def test_a_url_is_one_span_whatever_it_holds():
 def test_what_follows_a_number_is_not_taken_for_a_part_of_it():
     text = "+1 555 123 4567 10:42, 0170 1234567 - 24 hours. 0171 1234567 3 times. "
     text += "0170 7654321 2026-11-24; 4111 1111 1111 1111 123 12/27, "
-    text += "+44 20 7946 0958 10-20, ORD-48213 4111 1111 1111 1111"
+    text += "+44 20 7946 0958 10-20, +33 1 23 45 67 89 24 fois, ORD-48213 4111 1111 1111 1111"
     assert typed(text) == [
         ("phone", "+1 555 123 4567"),
         ("datetime", "10:42"),
@@ -215,6 +215,7 @@ def test_what_follows_a_number_is_not_taken_for_a_part_of_it():
         ("datetime", "2026-11-24"),
         ("card", "4111 1111 1111 1111"),
         ("phone", "+44 20 7946 0958"),
+        ("phone", "+33 1 23 45 67 89"),
         ("card", "4111 1111 1111 1111"),
     ]
     assert typed("IBAN DE89 3704 0044 0532 0130 00 BIC COBADEFF") == [("iban", "DE89 3704 0044 0532 0130 00")]

@@ -9,7 +9,22 @@ from typing import Any
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.fake_upstream import FakeUpstream
 
-WORDS = "parcel invoice refund login colour delivery password broken late missing twice again today order box".split()
+WORDS = [
+    "parcel",
+    "invoice",
+    "refund",
+    "login",
+    "colour",
+    "delivery",
+    "password",
+    "broken",
+    "late",
+    "missing",
+    "twice",
+    "today",
+    "order",
+    "box",
+]
 PATIENCE = 40.0  # seconds
 
 
@@ -48,7 +63,9 @@ async def test_near_twins_get_a_name_each_and_go_on_as_they_came(fake: FakeUpstr
         other = await until_recognised(server, "not toxic", texts)
         assert one != other
         changed = verdict_on(next(texts), "toxic")
-        changed["messages"][0]["content"] = changed["messages"][0]["content"].replace("Answer with", "Never answer with")
+        changed["messages"][0]["content"] = changed["messages"][0]["content"].replace(
+            "Answer with", "Never answer with"
+        )
         assert await task_of(server, changed) is None
         metrics = await server.metrics()
         assert 'cuecard_original_total{reason="observe"}' in metrics

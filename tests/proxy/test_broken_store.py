@@ -27,8 +27,8 @@ BROKEN, MENDED = "the store can't be used, requests go on without it", "the stor
 
 
 @contextmanager
-def full(disk: Path) -> Iterator[None]:
-    _checkpoint(disk)  # what is written next needs room
+def full(disk: Path, store: str = "store") -> Iterator[None]:
+    _checkpoint(disk / store)  # what is written next needs room
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
@@ -37,8 +37,8 @@ def full(disk: Path) -> Iterator[None]:
     filler.unlink()
 
 
-def _checkpoint(disk: Path) -> None:
-    connection = sqlite3.connect(disk / "store" / "cache.db", isolation_level=None)
+def _checkpoint(store: Path) -> None:
+    connection = sqlite3.connect(store / "cache.db", isolation_level=None)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 
@@ -51,8 +51,8 @@ def read_only(disk: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(disk: Path) -> Iterator[None]:
-    connection = sqlite3.connect(disk / "store" / "cache.db", isolation_level=None)
+def locked(disk: Path, store: str = "store") -> Iterator[None]:
+    connection = sqlite3.connect(disk / store / "cache.db", isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     yield
     connection.rollback()
@@ -60,10 +60,10 @@ def locked(disk: Path) -> Iterator[None]:
 
 
 @contextmanager
-def corrupt(disk: Path) -> Iterator[None]:
+def corrupt(disk: Path, store: str = "store") -> Iterator[None]:
     """Every page but the first is overwritten, and written back later."""
-    database = disk / "store" / "cache.db"
-    _checkpoint(disk)
+    database = disk / store / "cache.db"
+    _checkpoint(disk / store)
     whole = database.read_bytes()
     with database.open("r+b") as file:
         file.seek(4_096)
@@ -71,6 +71,9 @@ def corrupt(disk: Path) -> Iterator[None]:
     yield
     with database.open("r+b") as file:
         file.write(whole)
+
+
+FAULTS = (full, locked, corrupt)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -93,7 +96,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compiler.store.LOCK_SECONDS", 0.2)
 
 
-@pytest.mark.parametrize("fault", [full, locked, corrupt], ids=["full", "locked", "corrupt"])
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.__name__ for fault in FAULTS])
 async def test_requests_go_on_without_the_store_and_are_booked_when_it_is_back(run, chat, disk, fault, caplog):
     folder = disk / "store"
     proxy = await run(store={"url": f"file:{folder}"}, tasks={"mood": MOOD})

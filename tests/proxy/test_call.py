@@ -140,3 +140,22 @@ async def test_a_bypass_is_asked_for_with_1(send, chat):
 async def test_odd_fields_read_as_absent(send, body):
     call = await send(body)
     assert (call.model, call.stream, call.wants_usage) == ("", False, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "why"),
+    [
+        ({}, {}, ""),
+        ({}, {"store": True}, ""),
+        ({}, {"store": None}, ""),
+        ({"X-Cuecard-No-Store": "0"}, {}, ""),
+        ({"X-Cuecard-No-Store": "false"}, {}, ""),
+        ({"X-Cuecard-No-Store": "1"}, {}, "no_store"),
+        ({"X-Cuecard-No-Store": "yes, please"}, {}, "no_store"),
+        ({}, {"store": False}, "store_false"),
+        ({"X-Cuecard-No-Store": "1"}, {"store": False}, "no_store"),
+        ({"X-Cuecard-Bypass": "1", "X-Cuecard-No-Store": "1"}, {"store": False}, "bypass"),
+    ],
+)
+async def test_a_call_says_whether_it_may_be_kept_and_what_forbids_it(send, chat, given, more, why):
+    assert (await send(chat(**more), given)).unrecorded == why

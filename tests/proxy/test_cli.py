@@ -74,7 +74,7 @@ def test_the_report_opens_with_where_the_bill_went(report):
         *[served._replace(reason="not_chat", endpoint="/v1/responses", cost=0.5)] * 36,
         *[served._replace(reason="tools")] * 3,
         *[served._replace(reason="unproven", task="mood")] * 2,
-        served._replace(reason="tools", model="new[model]", cost=None, unrecorded=True),
+        served._replace(reason="tools", model="x[y]", cost=None, unrecorded=True),
         served._replace(route="compiled", task="mood", cost=0.25),
         served._replace(role="compile", route="-", cost=0.125, endpoint=""),
     )
@@ -84,12 +84,12 @@ def test_the_report_opens_with_where_the_bill_went(report):
     ]
     said = unwrapped(text)
     for sentence in (
-        "bill 44 calls, $23.38 and 1 of unknown cost (new[model]): your app's $23.25, Cuecard's own $0.125",
+        "bill 44 calls, $23.38 and 1 of unknown cost (x[y]): your app's $23.25, Cuecard's own $0.125",
         "+ 1 call, $0.125, Cuecard's own: writing and scoring prompts",
         "your app 43 calls, $23.25 and 1 of unknown cost: your app's calls",
         "- 36 calls, $18.00, arrived on /v1/responses: metered, not yet optimisable",
         "seen 7 calls, $5.25 and 1 of unknown cost",
-        "- 4 calls, $3.00 and 1 of unknown cost (new[model]), offered tools: not yet optimisable",
+        "- 4 calls, $3.00 and 1 of unknown cost (x[y]), offered tools: not yet optimisable",
         "eligible 3 calls, $2.25",
         "matched 3 calls, $2.25",
         "- 2 calls, $2.00, belonged to a task that is not proven yet",
@@ -98,6 +98,7 @@ def test_the_report_opens_with_where_the_bill_went(report):
         "asked that nothing of them be kept: 1 requests",
     ):
         assert sentence in said, sentence
+    assert "│ x[y] " in text
     assert text.index("live") < text.index("What could be saved") < text.index("tokens")
 
 

@@ -59,6 +59,8 @@ def test_a_request_that_names_no_task_is_left_alone(served, call_of):
         ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "multi_turn"),
         ({"messages": [{"role": "assistant", "content": "yes"}]}, "multi_turn"),
         ({"messages": [USER, {"role": "tool", "content": "5"}]}, "multi_turn"),
+        ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "multi_turn"),
+        ({"messages": [USER, "hi"]}, "not_text"),
     ],
 )
 def test_what_no_card_can_serve_is_left_alone_and_says_why(served, call_of, chat, more, reason):

@@ -26,6 +26,12 @@ NAMED = {"X-Cuecard-Task": "mood"}
 
 BEFORE = ("proxy.chat.name_task", "proxy.gateway.decide", "proxy.plan.rewrite")  # recognise, decide, rewrite
 CHECKS = {False: "proxy.relay.check", True: "proxy.relay.hold"}  # by whether the answer is streamed
+CAPTURE = (
+    "proxy.capture._may_be_kept",
+    "proxy.capture.structure_key",
+    "proxy.sampler.Sampler.take",
+    "proxy.capture.time",
+)
 METER = ("proxy.meter.Meter.price", "proxy.meter.Meter.label", "proxy.exchange.Exchange.read")
 
 
@@ -118,6 +124,20 @@ async def test_a_bug_in_metering_takes_no_answer_from_a_client(proxy, chat, stre
     await proxy.runner.cleanup()
     (sums,) = [sums for _, _, sums in Ledger(proxy.store).rows()]
     assert (sums.unmetered + sums.calls, sums.unmetered + sums.unpriced, sums.cost) == (1, 1, 0.0), "it is not lost"
+
+
+@pytest.mark.parametrize("place", CAPTURE)
+async def test_a_bug_in_capturing_takes_no_answer_from_a_client(proxy, fake, chat, stream, place, monkeypatch, caplog):
+    body = chat(model="fake-mini", stream=stream, n=2)
+    with monkeypatch.context() as broken_now:
+        broken_now.setattr(place, broken)
+        assert await said(proxy, body) == ("original", "badbad" if stream else "bad", body)
+        await proxy.metered("observations_dropped_total", 1, reason="capture")
+    (line,) = complaints(caplog)
+    assert "could not be offered" in line
+    await said(proxy, body)
+    await proxy.metered("requests_total", 2, route="original", code="200")
+    assert len(proxy.gateway.capture._waiting) == 1
 
 
 async def test_a_bug_in_booking_is_told_by_a_metric_and_keeps_the_next_request_whole(proxy, chat, monkeypatch, caplog):

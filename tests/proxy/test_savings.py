@@ -64,13 +64,21 @@ def found(store: Store, terms: Terms, views: dict[str, TaskView] | None = None) 
 
 
 def test_a_task_is_what_its_answers_from_the_apps_own_model_were(store, book, terms):
-    book(60, n=300)
     book(1, n=200)
+    book(60, n=300)
     book(1, MOOD._replace(failed=True, usage=Usage(), ends_request=False), n=10)
     worth = found(store, terms)["mood"].worth
     assert (worth.incumbent, worth.candidate) == ("dear", "cheap")
     assert (worth.seen.input, worth.seen.cached_input, worth.seen.output) == (1_000, 400, 50)
     assert worth.seen.calls_per_day == pytest.approx(500 / (60.5 / 24))
+
+
+def test_a_rate_is_reckoned_from_the_first_hour_in_whatever_order_they_come(store, book, terms, monkeypatch):
+    book(60, n=300)
+    book(1, n=200)
+    backwards = list(Ledger(store).hours(timedelta(days=7)))[::-1]
+    monkeypatch.setattr(Ledger, "hours", lambda *_: iter(backwards))
+    assert found(store, terms)["mood"].worth.seen.calls_per_day == pytest.approx(500 / (60.5 / 24))
 
 
 def test_an_hour_of_traffic_is_not_taken_for_a_rate(store, book, terms):
@@ -89,6 +97,7 @@ def test_only_the_last_week_counts(store, book, terms):
     "charge",
     [
         MOOD._replace(task="-", reason="unrecognised"),
+        MOOD._replace(task="-", reason="off"),
         MOOD._replace(reason="tools"),
         MOOD._replace(reason=""),  # booked before reasons were kept
         MOOD._replace(role="compile", route="-", reason=""),
@@ -98,6 +107,12 @@ def test_only_the_last_week_counts(store, book, terms):
 def test_what_no_card_could_serve_promises_nothing(store, book, terms, charge):
     book(1, charge, n=50)
     assert found(store, terms) == {}
+
+
+def test_what_cuecard_asks_itself_is_no_traffic(store, book, terms):
+    book(1, n=10)
+    book(1, MOOD._replace(role="shadow", route="compiled", reason=""), n=50)
+    assert found(store, terms)["mood"].worth.seen.calls_per_day == 10
 
 
 def test_the_model_that_most_calls_went_to_is_the_current_one(store, book, terms):

@@ -196,6 +196,13 @@ def test_what_a_person_got_wrong_ends_with_2(arguments):
     assert replay(*arguments).exit_code == 2
 
 
+def test_a_page_that_can_t_be_written_is_said_before_a_long_log_is_read():
+    Path("log.jsonl").write_text(lines(CALL))
+    done = replay("log.jsonl", "--html", "nowhere/report.html")
+    assert done.exit_code == 2
+    assert "learning" not in done.stderr
+
+
 def test_the_page_is_whole_and_what_a_log_holds_is_text_in_it(monkeypatch):
     monkeypatch.setattr(command, "_recogniser", Everything)
     Path("<i>.jsonl").write_text(lines(CALL, TOOLS) + "{<img src=x>\n")

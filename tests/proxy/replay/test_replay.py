@@ -41,7 +41,7 @@ class BySystemPrompt:
     def match(self, tenant: str, endpoint: str, body: Any) -> Match | None:
         assert self.finished
         system = body["messages"][0]["content"]
-        if system not in self.shown:
+        if system not in self.shown or len(body["messages"]) > 2:
             return None
         return Match(system[:8], f"task {system[:3]}", f"system: {system}\nuser: {{text1}}", "helpful" in system)
 
@@ -92,6 +92,15 @@ def test_a_recognised_call_is_its_tasks_and_waits_for_a_card():
 def test_a_call_that_no_card_could_serve_says_why(record, reason, endpoint):
     _, row, _ = only(replayed(record))
     assert (row.reason, row.endpoint) == (reason, endpoint)
+
+
+def test_a_conversation_that_is_recognised_is_its_tasks():
+    class Turns(BySystemPrompt):
+        def match(self, tenant: str, endpoint: str, body: Any) -> Match | None:
+            return Match("t", "turns", "")
+
+    _, row, _ = only(replayed({**CALL, "request": {**REQUEST, "messages": [*MESSAGES, *MESSAGES]}}, recogniser=Turns()))
+    assert row.reason == "no_card"
 
 
 def test_what_the_recogniser_does_not_know_is_of_no_task():

@@ -1,0 +1,71 @@
+import pytest
+
+from proxy.sampler import ALL_A_SECOND, ALL_BURST, BURST, KINDS, Sampler
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def taken(sampler: Sampler, kind: str, times: int) -> int:
+    return sum(sampler.take(kind) for _ in range(times))
+
+
+def test_of_one_kind_a_burst_is_taken_then_one_every_two_seconds(clock):
+    sampler = Sampler(clock=clock)
+    assert taken(sampler, "busy", 500) == BURST == 60
+    found = []
+    for _ in range(8):
+        clock.now += 1.0
+        found.append(taken(sampler, "busy", 100))
+    assert found == [0, 1, 0, 1, 0, 1, 0, 1]
+
+
+def test_a_busy_kind_costs_a_rare_one_nothing(clock):
+    sampler = Sampler(clock=clock)
+    taken(sampler, "busy", 500)
+    assert taken(sampler, "rare", 5) == 5
+
+
+def test_a_kind_that_rested_has_its_burst_again_and_no_more(clock):
+    sampler = Sampler(clock=clock)
+    taken(sampler, "busy", 500)
+    clock.now += 100_000
+    assert taken(sampler, "busy", 500) == BURST
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_all_kinds_and_workers_together_are_bounded(clock, workers):
+    samplers = [Sampler(workers, clock) for _ in range(workers)]
+    assert sum(sampler.take(n) for n in range(1_000) for sampler in samplers) == ALL_BURST
+    clock.now += 2
+    assert sum(sampler.take(n) for n in range(1_000) for sampler in samplers) == 2 * ALL_A_SECOND
+
+
+def test_what_is_not_taken_for_all_does_not_count_for_its_kind(clock):
+    sampler = Sampler(clock=clock)
+    for n in range(int(ALL_BURST)):
+        sampler.take(n)
+    assert taken(sampler, "late", 10) == 0
+    clock.now += 60
+    assert taken(sampler, "late", 100) == BURST
+
+
+def test_as_many_kinds_as_there_are_take_no_more_memory(clock):
+    sampler = Sampler(clock=clock)
+    taken(sampler, "busy", 60)
+    for n in range(3 * KINDS):
+        sampler.take(n)
+        sampler.take("busy")  # it is seen all the time, and so not forgotten: it gets no new burst
+        clock.now += 0.001
+    assert len(sampler._kinds) == KINDS
+    assert taken(sampler, "busy", 100) <= 1
