@@ -1,16 +1,18 @@
 """What compiling a log's tasks could save, and how the page shows it."""
 
+import io
 import math
 import re
 
 import pytest
+from rich.console import Console
 
 from compiler.ledger import Charge, Tally
 from compiler.pricing import PriceBook, Usage
 from compiler.worth import Range, Terms
 from proxy.replay.outcome import FREE_CHAT, NO_DAYS, outcome_of
 from proxy.replay.page import TaskRow, between, dollars, number, percent, render
-from proxy.replay.present import page_of
+from proxy.replay.present import page_of, say
 from proxy.replay.recogniser import Match
 from proxy.replay.replay import DAY, Replayed
 
@@ -72,6 +74,32 @@ def test_what_is_not_worth_it_saves_nothing():
     assert outcome.tasks[0].possible.worth is not None
     assert outcome.tasks[0].possible.worth.verdict == "not worth it"
     assert outcome.saving == Range(0, 0)
+
+
+def test_what_may_be_worth_it_saves_nothing_at_worst():
+    outcome = outcome_of(replayed(200), TERMS)
+    worth = outcome.tasks[0].possible.worth
+    assert worth is not None
+    assert worth.verdict == "perhaps"
+    assert worth.saving_per_day.low > 0
+    assert outcome.saving == pytest.approx((0, 30 * worth.saving_per_day.high))
+
+
+def test_the_kind_of_its_answers_tells_how_long_its_proof_takes():
+    found = replayed(30)
+    for i in range(30):
+        found.kinds.add("t", {"choices": [{"message": {"content": f"a free answer, number {i}"}}]})
+    worth = outcome_of(found, TERMS).tasks[0].possible.worth
+    assert worth is not None
+    assert (worth.seen.kind, worth.pairs) == ("text", Range(285, 1_430))
+
+
+def test_free_chat_is_in_the_funnel_and_no_task():
+    said = io.StringIO()
+    say(outcome_of(replayed(9, catch_all=True), TERMS), Console(file=said, width=100))
+    assert "free chat under a general system prompt" in said.getvalue()
+    assert "What could be saved" not in said.getvalue()
+    assert "a day" not in said.getvalue()
 
 
 @pytest.mark.parametrize(
