@@ -23,10 +23,10 @@ def show_report(found: Report) -> None:
     if not found.tasks:
         console.print("nothing was called yet")
         return
-    _print(console, _funnel(found.funnel))
+    print_lines(console, funnel_lines(found.funnel))
     if found.possible:
         console.print("\nWhat could be saved, estimated from the last days, before any proof:")
-        _print(console, _possible(found.possible))
+        print_lines(console, possible_lines(found.possible))
     console.print()
     console.print(_table(found))
     for name, task in sorted(found.tasks.items()):
@@ -34,7 +34,7 @@ def show_report(found: Report) -> None:
         console.print(f"{name}: {saving}")
 
 
-def _print(console: Console, lines: Iterable[Line]) -> None:
+def print_lines(console: Console, lines: Iterable[Line]) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(overflow="fold", max_width=24)
     grid.add_column(overflow="fold")
@@ -43,7 +43,7 @@ def _print(console: Console, lines: Iterable[Line]) -> None:
     console.print(grid)
 
 
-def _funnel(funnel: Funnel) -> Iterable[Line]:
+def funnel_lines(funnel: Funnel) -> Iterable[Line]:
     ours = sum((group.amount for group in funnel.own), Amount())
     split = f"your app's {dollars(funnel.steps[0].amount.nano)}, Cuecard's own {dollars(ours.nano)}"
     yield "bill", f"{count(funnel.bill)}, {cost(funnel.bill)}: {split}"
@@ -60,7 +60,7 @@ def _beside(mark: str, groups: Iterable[Group]) -> Iterable[Line]:
     return (("", f"{mark} {group.sentence}") for group in groups)
 
 
-def _possible(found: Sequence[Possible]) -> Iterable[Line]:
+def possible_lines(found: Sequence[Possible]) -> Iterable[Line]:
     for one in found:
         yield one.task, _in_words(one.worth) if one.worth else f"not known: {one.why_not}"
 

@@ -11,19 +11,27 @@ import click
 from rich.console import Console
 
 from compiler.pricing import PriceBook
-from proxy.configfile import DEFAULT_FILE, load_settings
-from proxy.replay.files import LogError, LogFile, found
-from proxy.replay.forms import FORMS, NAMES, Logs
+from proxy.configfile import load_settings
+from proxy.replay.files import LogError, found
+from proxy.replay.forms import FORMS, NAMES, Logs, Reading
+from proxy.replay.mining import Mining
 from proxy.replay.outcome import Outcome, outcome_of
 from proxy.replay.page import write
 from proxy.replay.present import page_of, say
 from proxy.replay.progress import shown
-from proxy.replay.recogniser import Mining, Recogniser
-from proxy.replay.replay import Replay
+from proxy.replay.recogniser import Recogniser
+from proxy.replay.replay import Replay, Replayed
+from proxy.savings import terms_of
 from proxy.settings import Settings
 from proxy.terminal import complaints, config_option, json_option
 
 INTERRUPTED = 130
+
+
+def _days(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise click.BadParameter("write a number of days, more than 0")
+    return value
 
 
 @click.command("replay")
@@ -31,14 +39,17 @@ INTERRUPTED = 130
 @json_option
 @click.option("--format", "form", type=click.Choice(NAMES), help="What wrote the logs. Default: told from the records.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page for a browser.")
+@click.option("--spans", type=float, callback=_days, help="Days the logs cover. Default: from first call to last.")
 @click.argument("log", nargs=-1, required=True)
-def command(config: Path | None, as_json: bool, form: str | None, html: Path | None, log: tuple[str, ...]) -> None:
+def command(
+    config: Path | None, as_json: bool, form: str | None, html: Path | None, spans: float | None, log: tuple[str, ...]
+) -> None:
     """What Cuecard could have saved on calls that are in logs; without any model call."""
     with _stopping(), complaints(), _log_complaints():
         settings = _settings(config)
         _refuse_unwritable(html)
         with found(log, sys.stdin.buffer) as files:
-            outcome = _replayed(files, form, settings)
+            outcome = outcome_of(_replayed(Logs(files, form), settings), terms_of(settings), spans)
         if html:
             _write(outcome, html)
     if as_json:
@@ -49,9 +60,8 @@ def command(config: Path | None, as_json: bool, form: str | None, html: Path | N
         sys.exit(INTERRUPTED)
 
 
-def _replayed(files: list[LogFile], form: str | None, settings: Settings | None) -> Outcome:
-    logs = Logs(files, form)
-    replay = Replay(_recogniser(), PriceBook(settings.own_prices() if settings else None))
+def _replayed(logs: Logs, settings: Settings) -> Replayed:
+    replay = Replay(_recogniser(), PriceBook(settings.own_prices()))
     with shown("learning the tasks", logs.size) as advance:
         replay.learn(logs, advance)
     try:
@@ -61,24 +71,20 @@ def _replayed(files: list[LogFile], form: str | None, settings: Settings | None)
         if not replay.found.reading.calls:
             raise
     if not replay.found.reading.calls:
-        raise LogError(_nothing(replay))
-    return outcome_of(replay.found)
+        raise LogError(_nothing(replay.found.reading))
+    return replay.found
 
 
 def _recogniser() -> Recogniser:
-    """The seam to the miner."""
     return Mining()
 
 
-def _settings(config: Path | None) -> Settings | None:
-    """Only for its prices and models: none is needed, and no key in it is used."""
-    if config is None and not os.environ.get("CUECARD_CONFIG") and not Path(DEFAULT_FILE).exists():
-        return None
-    return load_settings(config, {"OPENAI_API_KEY": "unused", **os.environ})
+def _settings(config: Path | None) -> Settings:
+    """Only for its prices and models: no file is needed, and no key in it is used."""
+    return load_settings(config, {**os.environ, "OPENAI_API_KEY": os.environ.get("OPENAI_API_KEY") or "unused"})
 
 
-def _nothing(replay: Replay) -> str:
-    reading = replay.found.reading
+def _nothing(reading: Reading) -> str:
     if reading.unreadable:
         why = "; ".join(reading.problems)
     elif reading.passed_over:

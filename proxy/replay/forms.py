@@ -78,8 +78,8 @@ class Logs:
                 reading.refuse(place, str(error))
                 continue
             if call:
-                reading.calls += 1
                 yield call
+                reading.calls += 1
             else:
                 reading.passed_over += 1
 

@@ -1,30 +1,36 @@
 """The report as one page of HTML that needs nothing else: no script, no font, no picture from anywhere."""
 
+import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-SLOT = re.compile(r"(\{[a-z_]+\d*\})")
+from compiler.worth import Range, Worth
+
+SLOT = re.compile(r"(\{[a-z_]+\d+\})")  # as Template.shown() writes them
 TEMPLATES = Path(__file__).parent
 
 
-class Step(NamedTuple):
-    """A bar of the funnel. `left_usd` is what goes on to the next step; a step that takes nothing away has `usd` 0."""
+class Bar(NamedTuple):
+    """Of the funnel: the first and the last have no `usd`, the others take that away. `left_usd` goes on to the next.
+    `unknown`: calls whose cost nobody knows."""
 
     title: str
     why: str
     usd: float
     left_usd: float
     calls: int
+    unknown: int = 0
 
 
 class TaskRow(NamedTuple):
-    """What is not known, or can't be, is None, with the reason in `note`. `usd` and `saving` for 30 days."""
+    """`usd` of the log, `saving` of 30 days; without `worth`, `why_not` says what is missing."""
 
     name: str
     template: str
@@ -32,11 +38,9 @@ class TaskRow(NamedTuple):
     calls_a_day: float | None
     usd: float
     share: float
-    saving: tuple[float, float] | None
-    investment_usd: float | None
-    break_even_calls: float | None
-    payback_days: float | None
-    note: str = ""
+    saving: Range | None
+    worth: Worth | None
+    why_not: str
 
     @property
     def parts(self) -> list[tuple[str, bool]]:
@@ -48,12 +52,12 @@ class TaskRow(NamedTuple):
 class Page:
     title: str
     about: str  # the files, and when the calls were made
-    per: str  # what the dollars are for: "30 days", or "the whole log"
     total_usd: float
     served_usd: float
-    saving: tuple[float, float] | None
+    saving: Range | None  # of 30 days
+    days: float | None  # that the log covers
     calls: int
-    steps: Sequence[Step]
+    bars: Sequence[Bar]
     tasks: Sequence[TaskRow]
     notes: Sequence[str]
     partial: bool = False
@@ -64,7 +68,20 @@ def dollars(amount: float) -> str:
     sign, size = "-" if amount < 0 else "", abs(amount)
     if size >= 1_000:
         return f"{sign}${size:,.0f}"
-    return f"{sign}${size:.2f}" if size >= 1 or size == 0 else f"{sign}${size:.4f}"
+    return f"{sign}${size:.2f}" if size >= 0.1 or size == 0 else f"{sign}${size:.4f}"
+
+
+def between(ends: Range, shown: Callable[[float], str] = dollars) -> str:
+    low, high = (("never" if math.isinf(end) else shown(end)) for end in ends)
+    return low if low == high else f"{low} – {high}"
+
+
+def percent(share: float) -> str:
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def number(amount: float) -> str:
+    return f"{amount:,.1f}" if amount < 10 else f"{amount:,.0f}"
 
 
 def render(page: Page) -> str:
@@ -75,8 +92,8 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["usd"] = dollars
-    environment.filters["percent"] = lambda share: f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+    environment.filters |= {"usd": dollars, "percent": percent, "number": number, "between": between}
+    environment.filters["numbers"] = partial(between, shown=number)
     return environment.get_template("page.html").render(page=page)
 
 

@@ -1,17 +1,16 @@
 """What a replay found, said to people: on a terminal, and as what the page shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from proxy.funnel import MEANING, Step, StepName, cost, count
-from proxy.replay.outcome import Outcome
-from proxy.replay.page import Page, TaskRow, dollars
-from proxy.replay.page import Step as Bar
+from proxy.funnel import MEANING, NANO
+from proxy.replay.outcome import NO_DAYS, Outcome, TaskOutcome
+from proxy.replay.page import Bar, Page, TaskRow, dollars
+from proxy.reporting import funnel_lines, possible_lines, print_lines
 
-SHOWN: tuple[StepName, ...] = ("bill", "seen", "eligible", "matched")  # in a log nothing is live
 TITLES = {
     "not_chat": "Other endpoints",
     "tools": "Tools",
@@ -25,68 +24,67 @@ TITLES = {
 
 
 def say(outcome: Outcome, console: Console) -> None:
+    """The same as `cuecard report`, of the log."""
+
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     if not outcome.found.whole:
         line("partial: stopped before the end of the log")
-    line(_about(outcome))
-    for step in _steps(outcome):
-        line(f"{MEANING[step.name]}: {count(step.amount)}, {cost(step.amount)}")
-        for group in step.excluded:
-            line(f"    {group.sentence}")
-    if outcome.tasks:
-        console.print(_table(outcome))
+    line(f"{_about(outcome)}\n")
+    print_lines(console, funnel_lines(outcome.funnel))
+    tasks = [task for task in outcome.tasks if not task.match.catch_all]
+    if tasks:
+        line("\nWhat could be saved, estimated before any proof:")
+        print_lines(console, possible_lines([task.possible for task in tasks]))
+        console.print(_table(outcome, tasks))
     for note in _notes(outcome):
         line(note)
 
 
 def page_of(outcome: Outcome) -> Page:
-    served = outcome.funnel.step("matched").amount
+    bill, served = outcome.funnel.bill, outcome.funnel.step("matched").amount
     return Page(
         title="What Cuecard could save",
         about=_about(outcome),
-        per="this log",
-        total_usd=outcome.funnel.bill.usd,
+        total_usd=bill.usd,
         served_usd=served.usd,
-        saving=None,
-        calls=outcome.funnel.bill.calls,
-        steps=list(_bars(outcome)),
-        tasks=[
-            TaskRow(
-                name=task.match.name,
-                template=task.match.template_text,
-                model=task.model,
-                calls_a_day=outcome.calls_a_day(task),
-                usd=task.sums.cost,
-                share=task.share,
-                saving=None,
-                investment_usd=None,
-                break_even_calls=None,
-                payback_days=None,
-            )
-            for task in outcome.tasks
-        ],
+        saving=outcome.saving,
+        days=outcome.days,
+        calls=bill.calls,
+        bars=list(_bars(outcome)),
+        tasks=[_row(outcome, task) for task in outcome.tasks if not task.match.catch_all],
         notes=list(_notes(outcome)),
         partial=not outcome.found.whole,
     )
 
 
-def _steps(outcome: Outcome) -> list[Step]:
-    return [outcome.funnel.step(name) for name in SHOWN]
+def _row(outcome: Outcome, task: TaskOutcome) -> TaskRow:
+    return TaskRow(
+        name=task.match.name,
+        template=task.match.template_text,
+        model=task.model,
+        calls_a_day=outcome.calls_a_day(task),
+        usd=task.sums.cost,
+        share=task.share,
+        saving=task.saving,
+        worth=task.possible.worth,
+        why_not=task.possible.why_not,
+    )
 
 
 def _bars(outcome: Outcome) -> Iterator[Bar]:
-    left = outcome.funnel.bill.nano
-    yield Bar("All calls", "", 0, outcome.funnel.bill.usd, outcome.funnel.bill.calls)
-    for step in _steps(outcome):
-        for group in step.excluded:
+    """Nothing in a log is live: what is left at the end are the recognised tasks."""
+    bill, matched = outcome.funnel.bill, outcome.funnel.step("matched").amount
+    left = bill.nano
+    yield Bar("All calls", "", 0, bill.usd, bill.calls, bill.unknown)
+    for step in outcome.funnel.steps:
+        for group in step.excluded if step.name != "live" else ():
             left -= group.amount.nano
             title = TITLES.get(group.reason, group.reason.replace("_", " ").capitalize())
-            unknown = f" ({group.amount.unknown:,} of unknown cost)" if group.amount.unknown else ""
-            yield Bar(title, group.words + unknown, group.amount.usd, left / 1e9, group.amount.calls)
-    served = outcome.funnel.step("matched").amount
-    yield Bar("Recognised tasks", MEANING["matched"], 0, served.usd, served.calls)
+            amount = group.amount
+            yield Bar(title, group.words, amount.usd, left / NANO, amount.calls, amount.unknown)
+    yield Bar("Recognised tasks", MEANING["matched"], 0, matched.usd, matched.calls, matched.unknown)
 
 
 def _about(outcome: Outcome) -> str:
@@ -94,7 +92,7 @@ def _about(outcome: Outcome) -> str:
     names = [f"{name} ({form})" for name, form in found.reading.forms.items()]
     files = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3:,} more files"
     times = f", {_day(found.first)} to {_day(found.last)}" if found.first is not None and found.last is not None else ""
-    return f"{files}: {found.reading.calls:,} calls{times}"
+    return f"{files}: {found.reading.calls:,} call{'' if found.reading.calls == 1 else 's'}{times}"
 
 
 def _day(time: float) -> str:
@@ -105,25 +103,27 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     found, reading = outcome.found, outcome.found.reading
     yield "Figures are estimates, at list prices. What a cheaper model can take over, only a proof on your calls shows."
     if counted := outcome.counted:
-        yield f"{counted:,} calls named no usage: their tokens were counted."
+        yield f"Calls that named no usage, and whose tokens were counted: {counted:,}."
     if found.by_log:
-        yield f"{found.by_log:,} calls have no list price: their cost is the log's own."
+        yield f"Calls that have no list price, and whose cost is the log's own: {found.by_log:,}."
     if found.log_usd:
         by_list = dollars(found.priced_usd)
         yield f"Calls whose cost the log names: {dollars(found.log_usd)} by the log, {by_list} by the list."
     if reading.passed_over:
-        yield f"{reading.passed_over:,} records are no calls of a model (spans, answers from a cache): passed over."
+        yield f"Passed over, for they are no calls of a model (spans, answers from a cache): {reading.passed_over:,}."
     if reading.unreadable:
-        yield f"{reading.unreadable:,} records could not be read: {'; '.join(reading.problems)}"
+        yield f"Could not be read: {reading.unreadable:,} ({'; '.join(reading.problems)})."
     if outcome.days is None:
-        yield "The log spans less than a day, or says no times: calls a day are not known."
+        yield f"Calls a day, and with them savings, are not known: {NO_DAYS}."
+    elif outcome.saving:
+        yield "Ranges take every assumption at its worst and at its best. Savings are after what a control group costs."
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(outcome: Outcome, tasks: Sequence[TaskOutcome]) -> Table:
     table = Table("task", "model")
     for title in ("calls", "a day", "cost", "share"):
         table.add_column(title, justify="right", no_wrap=True)
-    for task in outcome.tasks:
+    for task in tasks:
         a_day = outcome.calls_a_day(task)
         table.add_row(
             task.match.name,

@@ -81,13 +81,12 @@ def _lines(stream: Bytes) -> Iterator[Found]:
                 pass
             yield Found(line, None, f"longer than {MAX_RECORD // 2**20} MiB")
             continue
-        text = text.removeprefix(BOM) if line == 1 else text
         if text.strip():
             yield _loaded(text, line)
 
 
 def _loaded(text: bytes, line: int) -> Found:
-    """orjson refuses what others write: NaN, half a surrogate pair, deep nesting."""
+    """orjson refuses what others write: NaN, half a surrogate pair, deep nesting, a byte order mark."""
     try:
         return Found(line, orjson.loads(text))
     except orjson.JSONDecodeError:

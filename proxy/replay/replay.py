@@ -9,6 +9,7 @@ from compiler.pricing import PriceBook, Usage
 from proxy.decide import ineligible
 from proxy.paths import endpoint_of
 from proxy.replay.forms import Logs, Reading
+from proxy.replay.kinds import Kinds
 from proxy.replay.logged import CHAT, LoggedCall
 from proxy.replay.recogniser import Match, Recogniser
 from proxy.replay.usages import Usages
@@ -34,6 +35,7 @@ class Replayed:
     log_usd: float = 0.0
     by_log: int = 0  # calls that only the log knows a price of
     whole: bool = False
+    kinds: Kinds = field(default_factory=Kinds)  # by task
 
     @property
     def days(self) -> float | None:
@@ -72,6 +74,7 @@ class Replay:
             reason = reason if match is None else None
         if match:
             found.matches.setdefault(match.id, match)
+            found.kinds.add(match.id, call.response)
         if call.time is not None:
             found.first = call.time if found.first is None else min(found.first, call.time)
             found.last = call.time if found.last is None else max(found.last, call.time)

@@ -1,11 +1,13 @@
 """`cuecard replay` as a person or a script meets it."""
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,7 @@ def test_a_broken_configuration_is_said():
 def test_standard_input_is_a_log_too():
     done = replay("-", stdin=lines(CALL).encode())
     assert done.exit_code == 0, done.output
-    assert "standard input (plain): 1 calls" in done.stdout
+    assert "standard input (plain): 1 call" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,59 @@ def test_a_log_of_which_nothing_can_be_read_names_the_forms_that_can(content, wh
         assert f"\n  {form}" in done.stderr
 
 
+def test_a_log_without_times_can_be_told_how_many_days_it_covers(monkeypatch):
+    monkeypatch.setattr(command, "_recogniser", Everything)
+    Path("log.jsonl").write_text(lines(*[{"request": REQUEST, "response": {**RESPONSE, "created": None}}] * 6))
+    (task,) = json.loads(replay("log.jsonl", "--json").stdout)["tasks"]
+    assert (task["calls_a_day"], task["saving_usd_30_days"]) == (None, None)
+    assert "--spans" in task["possible_savings"]["why_not"]
+    (task,) = json.loads(replay("log.jsonl", "--json", "--spans", "3").stdout)["tasks"]
+    assert task["calls_a_day"] == 2
+    assert task["possible_savings"]["verdict"] == "not worth it"
+    assert replay("log.jsonl", "--spans", "0").exit_code == 2
+
+
+def test_tasks_are_found_as_the_proxy_finds_them_and_their_savings_are_estimated():
+    """60 tickets of one task over three days, and 3 questions of free chat."""
+    words = "parcel invoice refund login colour delivery password broken late missing".split()  # noqa: SIM905
+    tickets = [
+        {
+            "request": {
+                "model": "gpt-4.1",
+                "messages": [
+                    {"role": "system", "content": "Classify the customer's ticket. Answer with one label only."},
+                    {
+                        "role": "user",
+                        "content": f"Ticket {i}: my {words[i % 10]} is {words[(i * 7 + 3) % 10]} since {i}",
+                    },
+                ],
+            },
+            "response": {
+                "model": "gpt-4.1",
+                "choices": [{"message": {"role": "assistant", "content": ("billing", "delivery")[i % 2]}}],
+                "usage": {"prompt_tokens": 2_000, "completion_tokens": 4},
+            },
+            "time": 1_790_000_000 + i * 4_392,
+        }
+        for i in range(60)
+    ]
+    Path("log.jsonl").write_text(lines(*tickets))
+    done = replay("log.jsonl", "--html", "report.html")
+    assert done.exit_code == 0, done.output
+    found = json.loads(replay("log.jsonl", "--json").stdout)
+    (task,) = found["tasks"]
+    assert task["name"] == "classify-customers-ticket"
+    assert task["template"].startswith("system: Classify the customer's ticket. Answer with one label only.\nuser: ")
+    assert (task["calls"], task["calls_a_day"]) == (60, pytest.approx(20, rel=0.01))
+    worth = task["possible_savings"]
+    assert (worth["incumbent"], worth["mean_input_tokens"], worth["mean_output_tokens"]) == ("gpt-4.1", 2_000, 4)
+    assert worth["saving_usd_per_day"]["high"] > 0
+    assert "classify-customers-ticket" in done.stdout
+    page = Path("report.html").read_text()
+    assert "<b>classify-customers-ticket</b>" in page
+    assert re.search(r"<mark>\{\w+\}</mark>", page)
+
+
 def test_a_format_that_is_given_is_used_and_one_that_is_unknown_is_refused():
     Path("log.jsonl").write_text(lines(CALL))
     assert replay("log.jsonl", "--format", "plain").exit_code == 0
@@ -141,6 +196,13 @@ def test_a_format_that_is_given_is_used_and_one_that_is_unknown_is_refused():
 def test_what_a_person_got_wrong_ends_with_2(arguments):
     Path("log.jsonl").write_text(lines(CALL))
     assert replay(*arguments).exit_code == 2
+
+
+def test_a_page_that_can_t_be_written_is_said_before_a_long_log_is_read():
+    Path("log.jsonl").write_text(lines(CALL))
+    done = replay("log.jsonl", "--html", "nowhere/report.html")
+    assert done.exit_code == 2
+    assert "learning" not in done.stderr
 
 
 def test_the_page_is_whole_and_what_a_log_holds_is_text_in_it(monkeypatch):
@@ -157,18 +219,20 @@ def test_the_page_is_whole_and_what_a_log_holds_is_text_in_it(monkeypatch):
     assert sorted(path.name for path in Path().iterdir()) == ["<i>.jsonl", "report.html"]
 
 
-def test_a_page_that_can_t_be_written_leaves_the_old_one(monkeypatch):
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
+def test_a_page_that_can_t_be_written_leaves_the_old_one_and_nothing_else(monkeypatch, step):
     Path("log.jsonl").write_text(lines(CALL))
     Path("report.html").write_text("the old one")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, step, full)
     done = replay("log.jsonl", "--html", "report.html")
     assert done.exit_code == 2
     assert "report.html: can't be written: No space left on device" in done.stderr
     assert Path("report.html").read_text() == "the old one"
+    assert sorted(path.name for path in Path().iterdir()) == ["log.jsonl", "report.html"]
 
 
 def test_no_socket_is_opened(monkeypatch):
@@ -201,7 +265,8 @@ def test_ctrl_c_shows_what_was_added_up_so_far(monkeypatch):
     done = replay("log.jsonl", "--html", "report.html")
     assert done.exit_code == 130
     assert "partial" in done.stdout
-    assert "your app's calls: 4 calls" in done.stdout
+    assert "log.jsonl (plain): 4 calls" in done.stdout
+    assert re.search(r"your app +4 calls", done.stdout)
     assert "Partial:" in Path("report.html").read_text()
 
 
@@ -213,19 +278,23 @@ def test_ctrl_c_before_anything_was_added_up_ends_at_once(monkeypatch):
     assert "stopped before anything could be said" in done.stderr
 
 
-def test_a_real_ctrl_c_ends_it_cleanly_while_it_waits_for_standard_input():
+def test_a_real_ctrl_c_ends_it_cleanly_while_it_waits_for_standard_input(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "proxy.cli", "replay", "-"],
         cwd=Path(__file__).parents[3],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     assert process.stdin is not None
     process.stdin.write(lines(CALL).encode())
     process.stdin.flush()
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(3)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("cuecard-replay-*/log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"Traceback" not in said
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 import gzip
 import io
+import json
 import os
 import threading
 
@@ -56,6 +57,11 @@ def test_a_csv_on_standard_input_is_known_by_its_header():
 
 def test_an_array_on_standard_input_is_read():
     read, _ = calls(["-"], b"[" + lines(CALL).encode() + b"]", twice=True)
+    assert len(read) == 1
+
+
+def test_an_object_over_many_lines_on_standard_input_is_read():
+    read, _ = calls(["-"], json.dumps(CALL, indent=2).encode())
     assert len(read) == 1
 
 

@@ -100,3 +100,21 @@ def test_a_csv_of_requests_and_responses_is_read(read):
     cells = [json.dumps(side).replace('"', '""') for side in (REQUEST, RESPONSE)]
     (call,), _ = read("log.csv", f'request,response,status\n"{cells[0]}","{cells[1]}",200\n')
     assert (call.request, call.response, call.status) == (REQUEST, RESPONSE, 200)
+
+
+def test_without_a_time_beside_it_the_response_says_when_it_was_created(read):
+    (call,), _ = read("log.jsonl", lines({"request": REQUEST, "response": RESPONSE}))
+    assert call.time == 1_790_000_000
+
+
+def test_what_stands_beside_one_object_is_no_parameter_of_the_request(read):
+    beside = {"cost": 0.5, "tenant": "shop", "timestamp": 1_790_000_000, "status": 200, "latency_ms": 5}
+    (call,), _ = read("log.jsonl", lines({**REQUEST, "choices": RESPONSE["choices"], **beside}))
+    assert call.request == REQUEST
+    assert (call.cost, call.tenant) == (0.5, "shop")
+
+
+def test_a_body_with_a_parameter_called_body_is_no_envelope(read):
+    request = {**REQUEST, "body": {"x": 1}}
+    (call,), _ = read("log.jsonl", lines({"request": request, "response": RESPONSE}))
+    assert call.request == request

@@ -96,7 +96,9 @@ def test_a_row_of_a_csv_that_is_wrong_is_one_broken_row(read):
     content = ("request,response\n" + row + "a,b,c\n" + row).encode() + b'"\xff",1\n' + row.encode()
     calls, reading = read("log.csv", content)
     assert [call.place.rpartition(":")[2] for call in calls] == ["2", "4", "6"]
-    assert [problem.split(":")[1] for problem in reading.problems] == ["3", "5"]
+    assert [problem.partition("log.csv:")[2] for problem in reading.problems] == [
+        *("3: more cells than the header has columns", "5: not UTF-8")
+    ]
 
 
 def test_cells_with_newlines_keep_the_line_they_begin_on(read):

@@ -11,13 +11,17 @@ from compiler.pricing import PriceBook
 from proxy.funnel import build_funnel
 from proxy.replay.files import found
 from proxy.replay.forms import SILENT, Logs
-from proxy.replay.recogniser import Match, Mining
+from proxy.replay.recogniser import Match
 from proxy.replay.replay import Replay
 from tests.proxy.replay.samples import MESSAGES, REQUEST, RESPONSE, lines
 
 PRICES = {"gpt-4.1": {"input": 2.0, "cached_input": 0.5, "output": 8.0}}
 CALL = {"request": REQUEST, "response": {**RESPONSE, "model": "gpt-4.1"}}
 COST = (24 * 2.0 + 2 * 8.0) / 1e6
+
+
+def choice(text: str) -> dict[str, Any]:
+    return {"index": 0, "message": {"role": "assistant", "content": text}}
 
 
 class BySystemPrompt:
@@ -90,8 +94,21 @@ def test_a_call_that_no_card_could_serve_says_why(record, reason, endpoint):
     assert (row.reason, row.endpoint) == (reason, endpoint)
 
 
-def test_one_call_alone_is_of_no_task():
-    task, row, _ = only(replayed(CALL, recogniser=Mining()))
+def test_a_conversation_that_is_recognised_is_its_tasks():
+    class Turns(BySystemPrompt):
+        def match(self, tenant: str, endpoint: str, body: Any) -> Match | None:
+            return Match("t", "turns", "")
+
+    _, row, _ = only(replayed({**CALL, "request": {**REQUEST, "messages": [*MESSAGES, *MESSAGES]}}, recogniser=Turns()))
+    assert row.reason == "no_card"
+
+
+def test_what_the_recogniser_does_not_know_is_of_no_task():
+    class Nothing(BySystemPrompt):
+        def match(self, tenant: str, endpoint: str, body: Any) -> None:
+            return None
+
+    task, row, _ = only(replayed(CALL, recogniser=Nothing()))
     assert (task, row.reason) == (UNDECLARED, "unrecognised")
 
 
@@ -130,6 +147,21 @@ def test_a_cost_is_by_the_price_list_and_by_the_log_where_that_has_no_price():
     assert done.priced_usd == pytest.approx(COST)
 
 
+def test_what_can_be_no_number_of_tokens_or_dollars_is_not_taken_for_one():
+    unlisted = {"request": {**REQUEST, "model": "ours"}, "response": {**RESPONSE, "model": "ours"}, "cost": 1e300}
+    _, _, sums = only(replayed(unlisted))
+    assert (sums.unpriced, sums.cost) == (1, 0.0)
+    usage = {"prompt_tokens": 10**15, "completion_tokens": 1}
+    _, _, sums = only(replayed({**CALL, "response": {**CALL["response"], "usage": usage}}))
+    assert (sums.counted, sums.input < 100) == (1, True)
+
+
+def test_a_call_that_got_no_answer_failed():
+    row = {"request_body": REQUEST, "request_created_at": "2026-10-01", "response_status": -3}
+    _, _, sums = only(replayed(row))
+    assert (sums.failed, sums.requests) == (1, 0)
+
+
 def test_a_price_that_nobody_knows_is_unknown_and_not_nothing():
     _, _, sums = only(replayed({"request": {**REQUEST, "model": "ours"}, "response": {**RESPONSE, "model": "ours"}}))
     assert (sums.unpriced, sums.cost) == (1, 0.0)
@@ -141,8 +173,13 @@ def test_an_embedding_without_usage_has_a_cost_only_if_its_log_says_so():
     assert (sums.calls, sums.unpriced, sums.cost, sums.counted) == (2, 1, 0.125, 0)
 
 
+def test_the_kind_of_a_tasks_answers_is_learned():
+    answered = [{**CALL, "response": {**CALL["response"], "choices": [choice(text)]}} for text in ("yes", "no") * 10]
+    assert replayed(*answered).kinds.of(MESSAGES[0]["content"][:8]) == "label"
+
+
 def test_the_time_is_from_the_first_call_to_the_last_in_whatever_order():
-    done = replayed(*({**CALL, "time": 1_790_000_000 + day * 86_400} for day in (3, 1, 8)))
+    done = replayed(*({**CALL, "time": 1_790_000_000 + day * 86_400} for day in (3, 8, 1)))
     assert done.days == pytest.approx(7)
     assert replayed({"request": REQUEST}).days is None
 
