@@ -13,37 +13,18 @@ ENDS = ("", ",", ".", ":", ";", "!", "?", ")")
 # How sentences begin that may be instructions, beside the verbs of the lexicon.
 PLEASE = frozenset(("please", "bitte", "por", "veuillez"))
 JOINING = frozenset(("do", "also", "and", "then"))
-CONDITIONS = frozenset(
-    ["if", "when", "unless", "where", "wenn", "falls", "si", "cuando", "quand", "se", "quando", "als"]
-)
+CONDITIONS = frozenset(("if", "when", "unless", "wenn", "falls", "si", "cuando", "quand", "se", "quando", "als"))
 PERSONS = frozenset(["you", "du", "sie", "vous", "tu", "usted", "the"])
-MODALS = frozenset(
-    [
-        "must",
-        "should",
-        "shall",
-        "may",
-        "musst",
-        "sollst",
-        "darfst",
-        "müssen",
-        "sollen",
-        "dürfen",
-        "devez",
-        "debes",
-        "debe",
-        "answer",
-        "reply",
-        "response",
-        "output",
-    ]
+MODALS = frozenset(("must", "should", "shall", "may", "answer", "reply", "response", "output")) | frozenset(
+    ("musst", "sollst", "darfst", "müssen", "sollen", "dürfen", "devez", "debes", "debe")
 )
-BEFORE_VERBS = frozenset(
-    ["not", "don't", "never", "no", "ne", "non", "não", "nunca", "nicht", "niet", "only", "always", "just"]
-)
-INSIDE = frozenset(("you", "if", "do", *BEFORE_VERBS)) - {"no", "ne", "non", "just"}  # with a capital, in a sentence
+BEFORE_VERBS = frozenset(("not", "don't", "never", "no", "ne", "non", "não", "nunca", "nicht", "niet")) | {
+    "only",
+    "always",
+}
+INSIDE = frozenset(("you", "if", "do", *BEFORE_VERBS)) - {"no", "ne", "non"}  # with a capital, in a sentence
 EDGE = 500  # characters looked at from either end of a longer text: an instruction put in front of data, or after it
-WHOLE = 4_000  # up to here a text is looked at as a whole
+WHOLE = 2_000  # up to here a text is looked at as a whole
 TAIL = 160  # characters at the end of a text in which a sentence may be glued to a word
 GLUED = re.compile(r"(?<=[a-zß-ÿ0-9\"')\]])(?=[A-ZÀ-Ý][a-zß-ÿ])")
 SHORT = 60  # characters of a text in which one word may make another task
@@ -55,28 +36,32 @@ def instructing(text: str) -> frozenset[str]:
     if len(text) > WHOLE:
         text = f"{text[:EDGE]}\n{text[-EDGE:]}"
     known = _lexicon()
-    tokens = text.split()
-    plain = {known.anywhere[form] for form in known.anywhere.keys() & tokens}
+    found = known.forms.keys() & text.split()
+    plain = {word for form in found if (word := known.forms[form])[0] != "^"}
     if len(text) <= SHORT:
         plain |= known.short.intersection(text.lower().split())
-    capitals = known.capitals.keys() & tokens
-    for number, sentence in enumerate((*SENTENCE.split(text), *GLUED.split(text[-TAIL:])[1:])):
-        first = sentence.partition(" ")[0]
-        if first and (number == 0 or first[0].isupper()):
-            capitals.discard(first)
-            if opener := _opener(sentence, known):
+    sentences = SENTENCE.split(text)
+    if GLUED.search(text, max(0, len(text) - TAIL)):
+        sentences += GLUED.split(text[-TAIL:])[1:]
+    for number, sentence in enumerate(sentences):
+        if number == 0 or sentence[:1].isupper():
+            first, _, rest = sentence.partition(" ")
+            if found:
+                found.discard(first)
+            if opener := _opener(first, rest, known):
                 plain.add(opener)
-    plain |= {known.capitals[form] for form in capitals}
+    plain |= {word for form in found if (word := known.forms[form])[0] == "^"}
     if not text.isascii():
         plain.update(sign for sign in known.signs if sign in text)
     return frozenset(plain)
 
 
-def _opener(sentence: str, known: "_Lexicon") -> str | None:
+def _opener(first: str, rest: str, known: "_Lexicon") -> str | None:
     """How a sentence that may be an instruction begins: a verb, "please", a verb that is denied, "if …, verb", "you
     must"."""
-    first, _, rest = sentence.partition(" ")
     low = first.lower().rstrip(",:")
+    if low not in known.openers:
+        return None
     if low in known.verbs and low not in BEFORE_VERBS:
         return f">{low}"
     if low in CONDITIONS:
@@ -98,9 +83,11 @@ def commands(text: str, *, begun: bool = False) -> bool:
     `begun`: its first one began before it.
     """
     known = _lexicon()
-    if any(_opener(sentence, known) for sentence in SENTENCE.split(text)[int(begun) :]):
-        return True
-    if not known.anywhere.keys().isdisjoint(text.split()):
+    for sentence in SENTENCE.split(text)[int(begun) :]:
+        first, _, rest = sentence.partition(" ")
+        if _opener(first, rest, known):
+            return True
+    if any(known.forms[form][0] != "^" for form in known.forms.keys() & text.split()):
         return True
     return not text.isascii() and any(sign in text for sign in known.signs)
 
@@ -113,10 +100,10 @@ def words(text: str) -> int:
 
 
 class _Lexicon(NamedTuple):
-    """`anywhere` and `capitals`: every form in which a word may stand in a text → the word."""
+    """`forms`: every form in which a word may stand in a text → the word, with `^` one that needs a capital."""
 
-    anywhere: dict[str, str]
-    capitals: dict[str, str]
+    forms: dict[str, str]
+    openers: frozenset[str]  # words that may begin an instruction
     verbs: frozenset[str]
     short: frozenset[str]
     model: frozenset[str]  # what is said to a model rather than to a person
@@ -128,14 +115,14 @@ def _lexicon() -> _Lexicon:
     listed: dict[str, list[str]] = {}
     for file in sorted(files("compiler").joinpath("lexicon").iterdir(), key=lambda file: file.name):
         listed.setdefault(file.name.partition(".")[0].partition("-")[0], []).extend(file.read_text("utf-8").split())
-    anywhere: dict[str, str] = {}
-    for word in listed["words"]:
-        anywhere |= dict.fromkeys(_forms(word, word.capitalize(), word.upper()), word)
-    capitals: dict[str, str] = {}
+    forms: dict[str, str] = {}
     for word in {*listed["verbs"], *INSIDE, *PLEASE}:
-        capitals |= dict.fromkeys(_forms(word.capitalize(), word.upper()), f"^{word}")
+        forms |= dict.fromkeys(_forms(word.capitalize(), word.upper()), f"^{word}")
+    for word in listed["words"]:
+        forms |= dict.fromkeys(_forms(word, word.capitalize(), word.upper()), word)
     verbs, short, model = (frozenset(listed[kind]) for kind in ("verbs", "short", "model"))
-    return _Lexicon(anywhere, capitals, verbs, short, model, tuple(listed["signs"]))
+    openers = verbs | PLEASE | JOINING | CONDITIONS | PERSONS | BEFORE_VERBS
+    return _Lexicon(forms, openers, verbs, short, model, tuple(listed["signs"]))
 
 
 def _forms(*words: str) -> list[str]:
