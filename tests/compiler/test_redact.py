@@ -178,13 +178,18 @@ def test_another_way_to_write_a_value_is_the_same_value(one, other):
         ("(555) 123-4567", "+1 555 123 4567", 10),
         ("+1 555 123 4567", "5551234567", 10),
         ("+49 170 1234567", "491701234567", 12),
-        ("(555) 123-4567", "123 4567", 7),
     ],
 )
 def test_a_phone_number_with_and_without_its_country_is_the_same(one, other, same):
     for order in (1, -1):
         a, b = redact([f"Phone: {one}", f'{{"n": "{other}"}}'][::order])
         assert digits(a)[-same:] == digits(b.replace('"}', ""))[-same:] != digits(one)[-same:]
+
+
+def test_a_short_number_is_the_end_of_the_long_one_whichever_comes_first():
+    for order in (1, -1):
+        short, long = redact(["Call me on 123 4567", "(555) 123-4567"][::order])[::order]
+        assert digits(long).endswith(digits(short)[-7:]) and not digits(short).endswith("1234567")
 
 
 @pytest.mark.parametrize(
