@@ -38,7 +38,9 @@ _WORD = re.compile(
     "|key(?:[ _-]?id)?|sig(?:nature)?|auth|cookie"
 )
 _PASS = frozenset(("pwd", "pw", "pin", "kennwort", "contraseña", "mot de passe"))
-_SHORT = frozenset(("pass", "pw", "pin", "key", "sig", "signature", "auth", "cookie"))  # also parts of other words
+_SHORT = frozenset(
+    ("pass", "pwd", "pw", "pin", "key", "sig", "signature", "auth", "cookie")
+)  # also parts of other words
 _OF_KEY = re.compile(r"(?:api|access|private|account|auth|signing|encryption)[ _-]?\Z")
 _VALUE = r"""[^\s"'`<>,;{}\[\]\\\x00]{4,256}"""
 _ASSIGNED = re.compile(

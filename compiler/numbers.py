@@ -9,6 +9,9 @@ _FIRST = rf"(?<![{_W}].)(?<![0-9]\..)"  # what may not stand before a number; th
 # First digits and lengths that card schemes issue: few other numbers with a right checksum have them.
 _ISSUED = re.compile(r"4[0-9]{12,18}|3[0-9]{13,15}|2(?:131|2[2-9]|[3-7])[0-9]{11,13}|[56][0-9]{15,18}")
 _CARD = re.compile(rf"[2-6]{_FIRST}(?=([0-9]{{3}}(?:[ -]?[0-9]){{9,15}}+))")
+_CARD_FORM = re.compile(
+    r"[0-9]{13,19}|[0-9]{4}([ -])(?:[0-9]{4}\1[0-9]{4}\1[0-9]{1,4}(?:\1[0-9]{3})?|[0-9]{6}\1[0-9]{4,5})"
+)
 _LUHN = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _MORE = re.compile(rf"[{_W}]")
 
@@ -23,7 +26,7 @@ _IBAN = re.compile(rf"[0-9](?<=[A-Za-z]{{2}}.)(?<![{_W}]...)[0-9](?=[ -]?[0-9A-Z
 _IBAN_REST = {n: re.compile(rf"(?:[ -]?[0-9A-Za-z]){{{n - 4}}}(?![{_W}])") for n in set(_IBAN_LENGTHS.values())}
 
 _GAPS = " ./()-"
-_GAP = r"[ ./()-]{0,3}+"
+_GAP = r"(?:\.|[ /()-]{0,3}+)"  # a dot before a space ends a sentence
 _OPEN = r"(?:\((?=[0-9]{1,5}\)))"  # not the bracket around the whole
 _PHONE_FIRST = re.compile(rf"[+(0-9](?<![{_W}+].)(?<![0-9]\..)")
 _PHONE_HEAD = re.compile(r"\+ ?[1-9]|00[1-9]|\(?0[1-9]|\(?[2-9][0-9]{2}[) .-]|1[ .-]?\(?[2-9][0-9]{2}|1[3-9][0-9][ -]")
@@ -35,6 +38,9 @@ _PHONE = re.compile(
     r"|1[3-9][0-9]([ -])[0-9]{4}\1[0-9]{4}"
 )
 _COLUMN = re.compile("[0-9\n]")  # so near before a number there is no word
+COUNTRY_CODE = re.compile(r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[0-9]{3}")
+_LONGEST = {"1": 11, "7": 11, "31": 11, "32": 11, "33": 11, "34": 11, "41": 11, "44": 12, "45": 10, "46": 11, "47": 10}
+_LONGEST |= {"48": 11, "61": 11, "81": 12, "86": 13, "91": 12, "351": 12, "353": 12}  # digits, the country's included
 _LABELLED = re.compile(rf"{_OPEN}?[0-9](?:{_GAP}[0-9]){{6,14}}")
 _LABEL = re.compile(
     r"(?i:\btel|phone|telefon|téléphone|\btél|teléfono|\bmobile?\b|\bmóvil|\bhandy|\bcell|\bfax\b|whatsapp|rufnummer"
@@ -46,13 +52,20 @@ _AFTER = re.compile(rf"[{_W}]|[.-][0-9]")
 def cards(text: str) -> Iterator[tuple[int, int]]:
     done = 0
     for match in _CARD.finditer(text):
-        start, end = match.start(), match.end(1)
-        while start >= done and end - start >= 13:
+        start = match.start()
+        if start >= done and (end := _card_end(text, start, match.end(1))):
+            yield start, (done := end)
+
+
+def _card_end(text: str, start: int, end: int) -> int:
+    """The shortest that is right: three digits more are its security code. 0: it is none."""
+    found = 0
+    while end - start >= 13:
+        if _CARD_FORM.fullmatch(text, start, end) and not _MORE.match(text, end):
             digits = text[start:end].replace(" ", "").replace("-", "")
-            if not _MORE.match(text, end) and _ISSUED.fullmatch(digits) and luhn(digits) == 0:
-                done = end
-                yield start, end
-            end = _cut(text, end)
+            found = end if _ISSUED.fullmatch(digits) and luhn(digits) == 0 else found
+        end = _cut(text, end)
+    return found
 
 
 def luhn(digits: str) -> int:
@@ -97,11 +110,23 @@ def _phone_end(text: str, start: int, end: int) -> int:
 
 
 def _fitting(form: re.Pattern[str], text: str, start: int, end: int) -> int:
+    """One digit after a space is the next word of the sentence."""
     while end - start >= 7:
-        if form.fullmatch(text, start, end) and not _AFTER.match(text, end):
+        fits = form.fullmatch(text, start, end) and not _AFTER.match(text, end)
+        if fits and text[end - 2] != " " and not _is_too_long(text[start:end]):
             return end
         end = _cut(text, end)
     return 0
+
+
+def _is_too_long(phone: str) -> bool:
+    digits = "".join(filter(str.isdigit, phone.replace("(0)", ""))).removeprefix("00")
+    code = COUNTRY_CODE.match(digits)
+    return (
+        phone[0] in "+0"
+        and (phone[0] == "+" or phone[1] == "0")
+        and len(digits) > _LONGEST.get(code[0] if code else "", 15)
+    )
 
 
 def _cut(text: str, end: int) -> int:

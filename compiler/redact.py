@@ -20,7 +20,8 @@ __all__ = ["REDACTED", "TYPES", "Redactor", "Span", "redact", "redact_values", "
 _TRIES = 50
 _BEFORE, _BEHIND = 40, 12  # what of a text around a value can decide of which type it is
 _APART = "\n\0\n"
-_AS_NUMBER = 10**6  # whole numbers from here on may be a card or a phone
+_AS_NUMBER = 1_000  # whole numbers from here on may be a card, a phone, a PIN
+_NAMED = 256  # characters of the longest value that its key is read with
 
 
 _Key = tuple[str, str]  # type and canonical value
@@ -32,9 +33,10 @@ def redact(texts: Sequence[str]) -> list[str]:
 
 
 def redact_values(values: Sequence[Any]) -> list[Any]:
-    """The same for all strings inside JSON values, keys and long whole numbers too. The values stay as they are."""
+    """The same for all strings inside JSON values, keys and long whole numbers too; a key tells what its value is. The
+    values given are not changed."""
     texts = list(dict.fromkeys(_texts(values)))
-    new = dict(zip(texts, redact(texts), strict=True))
+    new = dict(zip(texts, redact([*texts, "\n".join(_named(values))]), strict=False))
     return [_rebuilt(value, new) for value in values]
 
 
@@ -135,18 +137,25 @@ def _misfits(made: Sequence[tuple[Span, str, str]]) -> list[int]:
     return sorted(wrong)
 
 
-def _texts(values: Sequence[Any]) -> Iterator[str]:
-    waiting = list(reversed(values))
+def _walk(values: Sequence[Any]) -> Iterator[Any]:
+    waiting = list(values)
     while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            waiting += [part for pair in reversed(value.items()) for part in reversed(pair)]
+        yield (value := waiting.pop())
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
         elif isinstance(value, list | tuple):
-            waiting += reversed(value)
-        elif _is_long(value):
-            yield str(value)
+            waiting += value
+
+
+def _texts(values: Sequence[Any]) -> Iterator[str]:
+    return (str(value) for value in _walk(values) if isinstance(value, str) or _is_long(value))
+
+
+def _named(values: Sequence[Any]) -> Iterator[str]:
+    for value in _walk(values):
+        for key, part in value.items() if isinstance(value, dict) else ():
+            if (isinstance(part, str) and len(part) <= _NAMED and "\n" not in part) or _is_long(part):
+                yield f'{key}: "{part}"'
 
 
 def _is_long(value: Any) -> bool:

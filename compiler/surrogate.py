@@ -7,13 +7,12 @@ from collections.abc import Callable
 from random import Random
 
 from compiler.credentials import PREFIX
-from compiler.numbers import luhn, remainder
+from compiler.numbers import COUNTRY_CODE, luhn, remainder
 
 COMPACT = frozenset({"card", "iban", "phone"})  # known by their digits and letters, whatever stands between them
 _SIGNS = "!@#%^*_+=?~"
-_HEX = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
+_HEX = re.compile(r"[0-9a-f-]{16,}|[0-9A-F-]{16,}")
 _PRIVATE = re.compile(r"10\.|192\.168\.")
-_COUNTRY_CODE = re.compile(r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[0-9]{3}")
 _TRUNK = re.compile(r"0*")
 
 
@@ -39,7 +38,7 @@ def kept_of_phone(value: str) -> int:
     start = 0 if international else 2 if digits.startswith("00") else None
     if start is None:
         return 1 if digits[0] == "0" or (digits[0] == "1" and len(digits) == 11 and digits[1] in "23456789") else 0
-    code = _COUNTRY_CODE.match(digits, start)
+    code = COUNTRY_CODE.match(digits, start)
     trunk = _TRUNK.match(digits, code.end() if code else start)
     return trunk.end() if trunk else start
 
@@ -94,7 +93,8 @@ def _iban(value: str, random: Random) -> str:
 
 def _phone(value: str, random: Random) -> str:
     digits, kept = canonical("phone", value), kept_of_phone(value)
-    return digits[:kept] + _shaped(digits[kept:], random)
+    rest = [str(random.randrange(c != "0", 10)) for c in digits[kept:]]  # from any of them on it is a number in JSON
+    return digits[:kept] + "".join(rest)
 
 
 def _secret(value: str, random: Random) -> str:

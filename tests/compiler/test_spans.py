@@ -1,4 +1,5 @@
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -202,13 +203,19 @@ def test_a_url_is_one_span_whatever_it_holds():
 
 
 def test_what_follows_a_number_is_not_taken_for_a_part_of_it():
-    text = "+1 555 123 4567 10:42, 0170 1234567 - 24 hours, 0170 7654321 2026-11-24; 4111 1111 1111 1111 123 12/27"
+    text = "+1 555 123 4567 10:42, 0170 1234567 - 24 hours. 0171 1234567 3 times. "
+    text += "0170 7654321 2026-11-24; 4111 1111 1111 1111 123 12/27, "
+    text += "+44 20 7946 0958 10-20, +33 1 23 45 67 89 24 fois, ORD-48213 4111 1111 1111 1111"
     assert typed(text) == [
         ("phone", "+1 555 123 4567"),
         ("datetime", "10:42"),
         ("phone", "0170 1234567"),
+        ("phone", "0171 1234567"),
         ("phone", "0170 7654321"),
         ("datetime", "2026-11-24"),
+        ("card", "4111 1111 1111 1111"),
+        ("phone", "+44 20 7946 0958"),
+        ("phone", "+33 1 23 45 67 89"),
         ("card", "4111 1111 1111 1111"),
     ]
     assert typed("IBAN DE89 3704 0044 0532 0130 00 BIC COBADEFF") == [("iban", "DE89 3704 0044 0532 0130 00")]
@@ -224,7 +231,7 @@ def test_spans_are_sorted_apart_and_of_named_types():
     text = " ".join(value for values in FOUND.values() for value in values)
     found = spans(text)
     assert {span.type for span in found} == set(TYPES) > REDACTED
-    assert all(a.end <= b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(found))
     assert all(0 <= span.start < span.end <= len(text) for span in found)
 
 
@@ -272,7 +279,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
 def test_four_times_the_text_takes_about_four_times_as_long(piece):
-    short = (piece * 50_000)[:50_000]
+    short = (piece * 20_000)[:20_000]
     ratio = min(_seconds(short * 4) / _seconds(short) for _ in range(3))
     assert ratio < 10  # 16 if it were quadratic
 
