@@ -50,6 +50,7 @@ _ASSIGNED = re.compile(
 )
 _LONG = re.compile(r"[^\n]{0,40}?(?<![A-Za-z0-9+/_-])(?P<value>[A-Za-z0-9+/_-]{32,512}+={0,2})")
 _PARAMETER = re.compile(r"&(?=[\w.-]{1,40}=)")  # elsewhere `&` is of the value
+_ONE_WORD = re.compile(r"[A-Za-z0-9+/_=-]+")
 _PROSE = re.compile(r"[,.]? [a-z]", re.IGNORECASE)
 _NO_VALUES = (
     "string str text required optional none null true false undefined hidden redacted password number integer boolean "
@@ -107,8 +108,10 @@ def _value(text: str, match: re.Match[str], kind: str) -> tuple[int, int] | None
     value = text[start:end]
     if len(value) < 4 or value.lower() in _NOT_VALUES or _PLACEHOLDER.match(value):
         return None
-    if kind != "pass":
-        return (start, end) if " " not in value and _is_random(value, 20 if kind == "bare" else 8) else None
+    if kind == "bare":  # of a cache, a table, an issue: only what looks like nothing else
+        return (start, end) if _is_random(value, 20) and _ONE_WORD.fullmatch(value) else None
+    if kind == "token":
+        return (start, end) if _is_random(value, 8) and " " not in value else None
     plain = value.replace(" ", "").isalpha()
     loose = match["is"] or (match["sign"] == ":" and match["quoted"] is None and _PROSE.match(text, end))
     return None if plain and (loose or " " in value) else (start, end)

