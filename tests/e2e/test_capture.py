@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from compiler.observation import FOLDER, Observation, Observations
 from tests.e2e.conftest import Server, serving, settings_for
-from tests.e2e.test_killed import children, until, values
+from tests.e2e.test_killed import children, until
 from tests.e2e.test_serve import Start
 from tests.fake_upstream import FakeUpstream
 from tests.proxy.capturing import PLANTED, decoded, text_of
@@ -63,7 +64,7 @@ async def test_nothing_planted_is_in_a_row_a_page_a_log_or_a_metric(
     asked = 0
     for name, value in PLANTED.items():
         for stream in (False, True):
-            for size in (1, 3_000):
+            for size in (1, 1_000):
                 await ask(server, f"My {name} is {value}. {'x ' * size}", stream=stream, user=value)
                 asked += 1
     await kept_at_least(server, asked)
@@ -80,24 +81,12 @@ async def test_nothing_planted_is_in_a_row_a_page_a_log_or_a_metric(
     assert all(len(observation.answer) > 10 for observation in kept(server.store))
 
 
-async def test_two_tenants_share_no_example(start: Start) -> None:
-    keys = [{"key": f"sk-of-{name}-0000", "tenant": name} for name in ("shop", "lab")]
-    server = await start(auth={"keys": keys}, listen={"port": 0, "workers": 2})
-    for n in range(10):
-        for name in ("shop", "lab"):
-            await ask(server, f"{name} {n % 2}", {"X-Cuecard-Key": f"sk-of-{name}-0000"}, stream=n % 3 == 0)
-    found = await kept_at_least(server, 20)
-    assert Counter(o.tenant for o in found) == {"shop": 10, "lab": 10}
-    assert all(text_of(o).startswith(o.tenant) and o.answer.startswith(f"echo: {o.tenant}") for o in found)
-    assert len({(o.tenant, o.structure) for o in found}) == len({o.structure for o in found}) == 2
-
-
-async def test_a_tenant_and_a_task_are_forgotten_while_the_server_runs(
+async def test_tenants_are_kept_apart_and_forgotten_apart_while_the_server_runs(
     start: Start, tmp_path: Path, fake: FakeUpstream
 ) -> None:
     keys = [{"key": f"sk-of-{name}-0000", "tenant": name} for name in ("shop", "lab")]
     task = {"description": "Tell the mood.", "trust": "proven"}
-    server = await start(auth={"keys": keys}, tasks={"mood": task})
+    server = await start(auth={"keys": keys}, tasks={"mood": task}, listen={"port": 0, "workers": 2})
 
     async def ask_all(word: str) -> None:
         for name in ("shop", "lab"):
@@ -109,7 +98,10 @@ async def test_a_tenant_and_a_task_are_forgotten_while_the_server_runs(
         return subprocess.run([*command, "--config", str(tmp_path / "cuecard.yaml")], capture_output=True, text=True)
 
     await ask_all("first words")
-    await kept_at_least(server, 4)
+    found = await kept_at_least(server, 4)
+    assert Counter((o.tenant, o.template) for o in found) == dict.fromkeys(product(("shop", "lab"), ("", "mood")), 1)
+    assert all(text_of(o).endswith(o.tenant) and o.answer == f"echo: {text_of(o)}" for o in found)
+    assert len({(o.tenant, o.structure) for o in found}) == len({o.structure for o in found}) == 2
     done = await asyncio.to_thread(forget, "--tenant", "shop")
     assert (done.returncode, done.stderr) == (0, "")
     assert "forgotten: 2 captured requests" in done.stdout
@@ -134,15 +126,13 @@ async def test_kill_9_while_capturing_leaves_the_database_whole_and_capturing_go
     for last in (False, True):
         async with serving(tmp_path, settings) as server:
             stopping = asyncio.Event()
-            clients = [asyncio.create_task(_load(server, stopping, n)) for n in range(4)]
-            for role in ("learning", "worker"):
-                before = len(kept(server.store)) if (server.store / FOLDER).exists() else 0
-                await until(lambda before=before: len(kept(server.store)) > before)
-                os.kill(min(children(server, role)), signal.SIGKILL)
-                assert _integrity(server.store) == [("ok",)]
-            before = len(kept(server.store))
-            await until(lambda before=before: len(kept(server.store)) > before)
+            clients = [asyncio.create_task(_load(server, stopping, n)) for n in range(2)]
+            await _more(server)
             if not last:
+                for role in ("learning", "worker"):
+                    os.kill(min(children(server, role)), signal.SIGKILL)
+                assert _integrity(server.store) == [("ok",)]
+                await _more(server)
                 kill_all(server)
             stopping.set()
             await asyncio.gather(*clients)
@@ -154,6 +144,14 @@ async def test_kill_9_while_capturing_leaves_the_database_whole_and_capturing_go
         assert all(o.answer == f"echo: {text_of(o)}" for o in found.values())  # each row is whole, and its own
 
 
+async def _more(server: Server) -> None:
+    """Until something more is kept."""
+    await until((server.store / FOLDER / "cache.db").exists)
+    with Observations(server.store, retention_days=14) as observations:
+        before = observations.position()
+        await until(lambda: observations.position() > before)
+
+
 async def _load(server: Server, stopping: asyncio.Event, client: int) -> None:
     """Of ever new kinds, so that much is captured; a server that is killed is tried again."""
     number = 0
@@ -163,7 +161,8 @@ async def _load(server: Server, stopping: asyncio.Event, client: int) -> None:
             tool = {"type": "function", "function": {"name": f"f{client}x{number // 50}"}}
             await ask(server, f"{client} {number} {'x' * (number % 7 * 1_000)}", tools=[tool], stream=number % 2 == 0)
         except (aiohttp.ClientError, OSError, AssertionError):
-            await asyncio.sleep(0.01)
+            pass
+        await asyncio.sleep(0.01)  # the machine has to start processes meanwhile
 
 
 def _integrity(store: Path) -> list[Any]:
@@ -227,24 +226,10 @@ def _memory(pid: int) -> int:
     return int(line.split()[1]) * 1_024
 
 
-@pytest.mark.parametrize(
-    ("capture", "shown"),
-    [
-        ({}, "samples of requests and answers, redacted, for 14 days in {store}/observations"),
-        ({"redact": False}, "samples of requests and answers, NOT REDACTED, for 14 days in {store}/observations"),
-        ({"enabled": False}, "captured                 no requests"),
-    ],
-    ids=["redacted", "not redacted", "nothing"],
-)
-async def test_the_banner_says_what_is_captured(start: Start, capture: dict[str, bool], shown: str) -> None:
-    server = await start(capture=capture)
-    await until(lambda: said(server, "cuecard off") > 0)
-    assert said(server, shown.format(store=server.store)) == 1
-    warned = said(server, "warning: capture.redact false")
-    assert warned == (capture == {"redact": False})
+async def test_turned_off_nothing_is_kept_and_the_banner_says_so(start: Start) -> None:
+    server = await start(capture={"enabled": False})
     await ask(server, "hello")
-    if capture.get("enabled", True):
-        await kept_at_least(server, 1)
-    else:
-        await server.stop()
-        assert not (server.store / FOLDER).exists()
+    await _counted(server, "cuecard_requests_total", 1)
+    await server.stop()
+    assert not (server.store / FOLDER).exists()
+    assert said(server, "captured                 no requests") == 1
