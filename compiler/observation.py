@@ -91,19 +91,20 @@ class Observations:
 
     def add(self, batch: Sequence[Observation]) -> int:
         """How many were kept: not those that were made before a `forget` that names them."""
-        kept = [*batch]
         with self._store.transact():
             if forgotten := self._forgotten():
-                kept = [o for o in batch if not any(_is_forgotten(o, *entry) for entry in forgotten)]
-            first = self.position() + 1
-            for position, observation in enumerate(kept, first):
+                batch = [o for o in batch if not any(_is_forgotten(o, *entry) for entry in forgotten)]
+            if not batch:
+                return 0
+            first = (self.position() or _clock()) + 1
+            for position, observation in enumerate(batch, first):
                 value = observation.to_json()
                 self._store.put(_key(position, observation, len(orjson.dumps(value))), value, expire=self._retention)
-            self._store.put("position", first + len(kept) - 1)
-        self._added += len(kept)
+            self._store.put("position", first + len(batch) - 1)
+        self._added += len(batch)
         if self._added >= TRIM_EVERY:
             self.trim()
-        return len(kept)
+        return len(batch)
 
     def since(self, position: int = 0) -> Iterator[tuple[int, Observation]]:
         """Those behind `position`, oldest first, each with its own."""
@@ -118,8 +119,8 @@ class Observations:
         return Observation.from_json(found[0][1]) if found else None
 
     def position(self) -> int:
-        """Of the newest. It begins at the clock, so that a store begun anew goes on behind the one before."""
-        return int(self._store.get("position", 0)) or int(time.time() * 1_000)
+        """Of the newest that was ever kept; 0: none was."""
+        return int(self._store.get("position", 0))
 
     def epoch(self) -> int:
         """Another number whenever something was forgotten: what was read before may have to go."""
@@ -213,6 +214,11 @@ def _in_turn(lists: Sequence[Sequence[Row]]) -> list[Row]:
 def _is_forgotten(observation: Observation, when: float, tenant: str | None, template: str | None) -> bool:
     named = tenant in (None, observation.tenant) and template in (None, observation.template)
     return named and observation.time <= when
+
+
+def _clock() -> int:
+    """Where positions begin, so that a store begun anew goes on behind the one before."""
+    return int(time.time() * 1_000)
 
 
 def _key(position: int, observation: Observation, size: int) -> str:

@@ -29,6 +29,7 @@ log = logging.getLogger("cuecard.capture")
 SOCKET = "capture.sock"
 HEAD = struct.Struct(">III")
 MAX_BODY = 256 * 2**10  # bytes of a request, and of an answer
+MAX_STREAM = 2**20  # and of an answer while it is a stream: some 300 bytes for a word
 MAX_WAITING = 256
 MAX_WAITING_BYTES = 8 * 2**20
 RECONNECT_SECONDS = 0.2
@@ -98,7 +99,7 @@ class Capture:
 
     def _offer(self, call: Call, decision: Decision, exchange: Exchange) -> str | None:
         """None, or why not."""
-        if len(call.raw) > MAX_BODY or exchange.size > MAX_BODY:
+        if len(call.raw) > MAX_BODY or exchange.size > (MAX_STREAM if exchange.streamed else MAX_BODY):
             return "too_large"
         path = call.path.partition("?")[0]
         call.structure = call.structure or structure_key(call.tenant, path, call.body)

@@ -16,14 +16,14 @@ from compiler.pricing import PriceBook, Usage
 from compiler.redact import redact_values
 from compiler.tokens import TokenCounter
 from proxy.answer import Answer, read_answer
-from proxy.capture import MAX_BODY, Offer
+from proxy.capture import MAX_BODY, MAX_STREAM, Offer
 from proxy.count_server import count
 from proxy.metrics import Metrics
 from proxy.unpack import json_object, unpacked
 
 log = logging.getLogger("cuecard.capture")
 
-WAITING = 32  # offers; then workers have to wait, which they do beside their requests
+WAITING = 16  # offers; then workers have to wait, which they do beside their requests
 BATCH = 64
 AGAIN_SECONDS = 1.0  # until a store that could not be used is tried again
 STOP_SECONDS = 1.0  # for workers to end, and as long to keep what they sent; the learner has three in all
@@ -197,7 +197,7 @@ async def _ended(connections: set[asyncio.Task[None]]) -> None:
 
 def _read(offer: Offer) -> tuple[dict[str, Any], Answer]:
     request, body = _bodies(offer)
-    if len(request) > MAX_BODY or len(body) > MAX_BODY:
+    if len(request) > MAX_BODY or len(body) > (MAX_STREAM if offer.streamed else MAX_BODY):
         raise NoExample("too_large")
     asked, answer = json_object(request), read_answer(body, streamed=offer.streamed)
     if not _is_text(asked.get("messages")):

@@ -48,7 +48,7 @@ def _unknown(kind: str, name: str | None, known: set[str]) -> str | None:
 
 def _tasks(settings: Settings) -> set[str]:
     with Store(settings.store.folder) as store:
-        return set(Registry(store).tasks())
+        return {*Registry(store).tasks(), *settings.tasks}
 
 
 def _tenants(settings: Settings) -> set[str]:

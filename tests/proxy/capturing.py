@@ -1,8 +1,10 @@
 """The learner's side of capturing, in a test's own process, and what it kept."""
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,15 @@ from tests.proxy.gateway import Proxy
 
 PATIENCE = 20.0
 LAST = "the last one"
+MAIL, CARD = "anna.weber@klinik-nord.de", "4111 1111 1111 1111"
+PLANTED = {
+    "mail": MAIL,
+    "another mail": "j.o'neill+x@example.co.uk",
+    "card": CARD,
+    "card without spaces": "5500005555555559",
+    "key": "sk-proj-4Kq9bT2vXw8Lm3Zr7Yp1Nc6Hd5Jf0Gs",
+    "aws key": "AKIAIOSFODNN7EXAMPLE",
+}
 
 
 def text_of(observation: Observation) -> str:
@@ -68,3 +79,26 @@ async def keep(into: Recorder, *offers: Offer) -> None:
         await into.put(offer)
     await into.drain()
     running.cancel()
+
+
+def leaves(value: Any) -> list[str]:
+    """All texts in a JSON value, and in texts that are JSON themselves."""
+    if isinstance(value, dict):
+        return [text for pair in value.items() for part in pair for text in leaves(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in leaves(part)]
+    if isinstance(value, str):
+        with suppress(ValueError):
+            if not isinstance(inner := json.loads(value), str):
+                return [value, *leaves(inner)]
+    return [str(value)]
+
+
+def decoded(folder: Path) -> str:
+    """Every row, and every page of the database and its log, as text."""
+    connection = sqlite3.connect(f"file:{folder / 'cache.db'}?mode=ro", uri=True)
+    rows = connection.execute("SELECT key, value FROM Cache").fetchall()
+    connection.close()
+    texts = [text for key, value in rows for text in (key, *leaves(json.loads(value)))]
+    pages = [path.read_bytes().decode("utf-8", "ignore") for path in folder.iterdir()]
+    return "\n".join([*texts, *pages])

@@ -252,11 +252,20 @@ async def test_other_paths_are_not_kept(kept, run):
 @pytest.mark.parametrize("long", ["request", "answer", "streamed answer"])
 async def test_long_ones_are_counted_and_not_kept(kept, run, fake, chat, long, monkeypatch):
     monkeypatch.setattr("proxy.capture.MAX_BODY", 1_000)
+    monkeypatch.setattr("proxy.capture.MAX_STREAM", 10_000)
     proxy: Proxy = await run()
     fake.queue("fake-mini", "x" * (2_000 if "answer" in long else 1))
     await ask(proxy, chat("x" * (2_000 if long == "request" else 1), model="fake-mini", stream="streamed" in long))
     assert await kept.all(proxy) == []
     assert dropped(proxy, "too_large") == 1
+
+
+async def test_a_stream_may_be_longer_than_what_it_says(kept, run, fake, chat):
+    fake.answers["fake-mini"] = "word " * 2_000
+    proxy: Proxy = await run()
+    assert 256 * 2**10 < len(await ask(proxy, chat(model="fake-mini", stream=True))) < 2**20
+    (found,) = await kept.at_least(1)
+    assert found.answer == "word " * 2_000
 
 
 async def test_capturing_can_be_turned_off(kept, run, chat, tmp_path):

@@ -5,10 +5,8 @@ import gzip
 import json
 import logging
 import shutil
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,10 @@ from proxy.answer import read_answer
 from proxy.capture import SOCKET, Offer
 from proxy.capture_server import Recorder, recording
 from proxy.metrics import Metrics
-from tests.proxy.capturing import PATIENCE, Kept, keep, recorder, text_of
+from tests.proxy.capturing import CARD, MAIL, PATIENCE, PLANTED, Kept, decoded, keep, recorder, text_of
 from tests.proxy.test_broken_store import FAULTS
 
 BROKEN, MENDED = "nothing is captured until this is mended", "requests are captured again"
-MAIL, CARD = "anna.weber@klinik-nord.de", "4111 1111 1111 1111"
 CALL = {"id": "1", "type": "function", "function": {"name": "send", "arguments": json.dumps({"to": MAIL})}}
 
 
@@ -323,39 +320,6 @@ async def test_a_learner_that_can_not_keep_up_lets_its_workers_wait(tmp_path, me
 
 
 # The files
-
-
-def leaves(value: Any) -> list[str]:
-    """All texts in a JSON value, and in texts that are JSON themselves."""
-    if isinstance(value, dict):
-        return [text for pair in value.items() for part in pair for text in leaves(part)]
-    if isinstance(value, list):
-        return [text for part in value for text in leaves(part)]
-    if isinstance(value, str):
-        with suppress(ValueError):
-            if not isinstance(inner := json.loads(value), str):
-                return [value, *leaves(inner)]
-    return [str(value)]
-
-
-def decoded(folder: Path) -> str:
-    """Every row, and every page of the database and its log, as text."""
-    connection = sqlite3.connect(f"file:{folder / 'cache.db'}?mode=ro", uri=True)
-    rows = connection.execute("SELECT key, value FROM Cache").fetchall()
-    connection.close()
-    texts = [text for key, value in rows for text in (key, *leaves(json.loads(value)))]
-    pages = [path.read_bytes().decode("utf-8", "ignore") for path in folder.iterdir()]
-    return "\n".join([*texts, *pages])
-
-
-PLANTED = {
-    "mail": MAIL,
-    "another mail": "j.o'neill+x@example.co.uk",
-    "card": CARD,
-    "card without spaces": "5500005555555559",
-    "key": "sk-proj-4Kq9bT2vXw8Lm3Zr7Yp1Nc6Hd5Jf0Gs",
-    "aws key": "AKIAIOSFODNN7EXAMPLE",
-}
 
 
 async def plant(into: Recorder) -> None:
