@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from bench.scoring import CATCH_ALL
-from compiler.mine import Miner, sample_of
-from compiler.recognise import Recogniser as Index
-from compiler.structure import CHAT, structure_key, texts_of
+from compiler.recognition.mine import Miner, sample_of
+from compiler.recognition.recognise import Recogniser as Index
+from compiler.recognition.structure import CHAT, structure_key, texts_of
 
 
 class Recogniser(Protocol):

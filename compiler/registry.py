@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from compiler.card import Card
-from compiler.catalogue import NOTHING, Catalogue, Recognition
 from compiler.example import Example
 from compiler.generation import bump, generation
 from compiler.ledger import Incumbent, Ledger
+from compiler.recognition.catalogue import NOTHING, Catalogue, Recognition
 from compiler.store import Store
 from compiler.task import Task
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from compiler.card import Card
-from compiler.catalogue import Named
 from compiler.families import Family
 from compiler.program import INSTRUCTION_ROLES
+from compiler.recognition.catalogue import Named
+from compiler.recognition.structure import CHAT, structure_key, texts_of
 from compiler.registry import Snapshot, TaskView
-from compiler.structure import CHAT, structure_key, texts_of
 from compiler.task import Mode
 from proxy.call import Call
 from proxy.errors import BadRequestError, NotFoundError, UnavailableError

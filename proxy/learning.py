@@ -9,12 +9,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from compiler.discovery import Discovery
 from compiler.election import elected
 from compiler.errors import CompilerError, StoreError
 from compiler.observation import Observations
 from compiler.pricing import PriceBook
-from compiler.redact import redact_values
+from compiler.recognition.discovery import Discovery
+from compiler.redaction.redact import redact_values
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter

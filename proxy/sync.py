@@ -6,11 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from compiler.catalogue import NOTHING
 from compiler.errors import StoreError
 from compiler.journal import Journal
 from compiler.ledger import Ledger, Tally
 from compiler.pauses import Pauses
+from compiler.recognition.catalogue import NOTHING
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
 from proxy.books import tallied

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compiler.catalogue import Catalogue, Recognised
 from compiler.errors import UnknownTask
 from compiler.ledger import Ledger, Sums
+from compiler.recognition.catalogue import Catalogue, Recognised
+from compiler.recognition.template import Template
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
 from compiler.task import NAME
-from compiler.template import Template
 from proxy.admin import describe
 from proxy.configfile import load_settings
 from proxy.terminal import complaints, config_option, json_option, show_task

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from compiler.catalogue import Recognised, Recognition
-from compiler.mine import Miner, sample_of
-from compiler.naming import name_of
-from compiler.recognise import Recogniser
-from compiler.structure import structure_key, texts_of
+from compiler.recognition.catalogue import Recognised, Recognition
+from compiler.recognition.mine import Miner, sample_of
+from compiler.recognition.naming import name_of
+from compiler.recognition.recognise import Recogniser
+from compiler.recognition.structure import structure_key, texts_of
 from proxy.replay.recogniser import Match
 
 UNKNOWN_AT_MOST = 1_000  # requests that no template is known of yet, before they are looked at

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from compiler.align import BREAK, KIND_OF, PRIVATE, canonical
-from compiler.recognise import Recogniser
-from compiler.repeats import SUPPORT
-from compiler.spans import REDACTED, TYPES
-from compiler.split import Found, constant, split
-from compiler.structure import texts_of
-from compiler.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
-from compiler.wording import instructing
+from compiler.recognition.align import BREAK, KIND_OF, PRIVATE, canonical
+from compiler.recognition.recognise import Recogniser
+from compiler.recognition.repeats import SUPPORT
+from compiler.recognition.split import Found, constant, split
+from compiler.recognition.structure import texts_of
+from compiler.recognition.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
+from compiler.recognition.wording import instructing
+from compiler.redaction.spans import REDACTED, TYPES
 
 FEW = 500  # requests
 PER_TEMPLATE = 150  # requests of one template that are kept in memory

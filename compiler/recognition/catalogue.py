@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from compiler.errors import UnknownTask
 from compiler.generation import bump
-from compiler.naming import name_of
-from compiler.recognise import Recogniser
+from compiler.recognition.naming import name_of
+from compiler.recognition.recognise import Recogniser
+from compiler.recognition.template import Template
 from compiler.store import Store
-from compiler.template import Template
 
 TASKS, GENERATION, STRUCTURES = "recognised", "recognised:generation", "recognised:structures"
 

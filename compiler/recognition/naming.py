@@ -4,8 +4,8 @@ import re
 import unicodedata
 from collections.abc import Container
 
-from compiler.template import Template
-from compiler.wording import instructing
+from compiler.recognition.template import Template
+from compiler.recognition.wording import instructing
 
 WORDS, CHARS = 5, 40
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")

@@ -6,8 +6,8 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple, Self
 
-from compiler.spans import TYPES
-from compiler.wording import instructing
+from compiler.recognition.wording import instructing
+from compiler.redaction.spans import TYPES
 
 SHORT = 400  # characters: the sentences of a longer value are not counted
 SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。", "？", "！")
@@ -16,7 +16,7 @@ TRIES = 4  # places where a literal may stand, should the data before it contain
 
 
 class Slot(NamedTuple):
-    """Where data goes, and what was seen there: one of `compiler.redact.TYPES`, or any text within these bounds.
+    """Where data goes, and what was seen there: a type of `compiler.redaction.spans`, or any text within these bounds.
 
     `words` are the instructing words that its data was seen to have; a value with another one is not this slot's.
     """

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from compiler.align import common_prefix, common_suffix
-from compiler.wording import ENOUGH_WORDS, commands, words
+from compiler.recognition.align import common_prefix, common_suffix
+from compiler.recognition.wording import ENOUGH_WORDS, commands, words
 
 SUPPORT = 3  # requests that make a template
 HEAVY = 0.15  # share of the requests that makes a repeated value a task of its own, whatever the others are

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from compiler.spans import TYPES, spans
+from compiler.redaction.spans import TYPES, spans
 
 FIRST = 0xE000  # of the private characters that stand for typed values
 BREAK = "\ue0ff"  # between messages

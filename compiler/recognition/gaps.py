@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from compiler.align import KIND_OF
-from compiler.repeats import HEAVY, SUPPORT, Place, Split, grouped, split_inside, split_inside_different
-from compiler.wording import ENOUGH_WORDS, commands, instructing, words
+from compiler.recognition.align import KIND_OF
+from compiler.recognition.repeats import HEAVY, SUPPORT, Place, Split, grouped, split_inside, split_inside_different
+from compiler.recognition.wording import ENOUGH_WORDS, commands, instructing, words
 
 OPTIONAL = 0.1  # share of requests that have a part which others leave out
 LISTED_WORDS, LISTED_CHARS = 6, 80  # of a value that is one of a list

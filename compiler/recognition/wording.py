@@ -113,7 +113,7 @@ class _Lexicon(NamedTuple):
 @cache
 def _lexicon() -> _Lexicon:
     listed: dict[str, list[str]] = {}
-    for file in sorted(files("compiler").joinpath("lexicon").iterdir(), key=lambda file: file.name):
+    for file in sorted(files("compiler.recognition").joinpath("lexicon").iterdir(), key=lambda file: file.name):
         listed.setdefault(file.name.partition(".")[0].partition("-")[0], []).extend(file.read_text("utf-8").split())
     forms: dict[str, str] = {}
     for word in {*listed["verbs"], *INSIDE, *PLEASE}:

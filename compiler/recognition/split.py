@@ -7,10 +7,10 @@ the values of a place where people also put instructions. What is left in too sm
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from compiler.align import BREAK, Aligned, apart
-from compiler.gaps import Kind, assess
-from compiler.repeats import LABEL, SUPPORT, Place, Split, is_telling
-from compiler.wording import ENOUGH_WORDS, commands, instructing, words
+from compiler.recognition.align import BREAK, Aligned, apart
+from compiler.recognition.gaps import Kind, assess
+from compiler.recognition.repeats import LABEL, SUPPORT, Place, Split, is_telling
+from compiler.recognition.wording import ENOUGH_WORDS, commands, instructing, words
 
 SHORT_SUPPORT = 5  # with a slot of few words: fewer values prove no variety
 FREE_SUPPORT = 12  # where a whole message is a slot

@@ -3,9 +3,9 @@
 import logging
 import time
 
-from compiler.catalogue import Catalogue
-from compiler.mine import Miner, sample_of
 from compiler.observation import Observation, Observations
+from compiler.recognition.catalogue import Catalogue
+from compiler.recognition.mine import Miner, sample_of
 from compiler.registry import Registry
 from compiler.store import Store
 

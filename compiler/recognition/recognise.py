@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from compiler.template import Template
+from compiler.recognition.template import Template
 
 TRIED = 12  # templates at most that are tried in full; beyond, it is unsure, and unsure is no match
 LINES_WITHIN = 16_384  # characters from either end of a message in which a line is looked for
