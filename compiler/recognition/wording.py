@@ -25,7 +25,7 @@ BEFORE_VERBS = frozenset(("not", "don't", "never", "no", "ne", "non", "não", "n
 INSIDE = frozenset(("you", "if", "do", *BEFORE_VERBS)) - {"no", "ne", "non"}  # with a capital, in a sentence
 EDGE = 500  # characters looked at from either end of a longer text: an instruction put in front of data, or after it
 WHOLE = 2_000  # up to here a text is looked at as a whole
-TAIL = 160  # characters at the end of a text in which a sentence may be glued to a word
+TAIL = 160  # characters at either end of a text in which a sentence may be glued to a word
 GLUED = re.compile(r"(?<=[a-zß-ÿ0-9\"')\]])(?=[A-ZÀ-Ý][a-zß-ÿ])")
 SHORT = 60  # characters of a text in which one word may make another task
 
@@ -41,8 +41,9 @@ def instructing(text: str) -> frozenset[str]:
     if len(text) <= SHORT:
         plain |= known.short.intersection(text.lower().split())
     sentences = SENTENCE.split(text)
-    if GLUED.search(text, max(0, len(text) - TAIL)):
-        sentences += GLUED.split(text[-TAIL:])[1:]
+    for edge in (text[:TAIL], text[-TAIL:]) if len(text) > TAIL else (text,):
+        if GLUED.search(edge):
+            sentences += GLUED.split(edge)[1:]
     for number, sentence in enumerate(sentences):
         if number == 0 or sentence[:1].isupper():
             first, _, rest = sentence.partition(" ")
