@@ -3,7 +3,6 @@ proxy.learning`, started by the supervisor. While its store can't be used it wai
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,7 +12,6 @@ from compiler.election import elected
 from compiler.errors import CompilerError, StoreError
 from compiler.observation import Observations
 from compiler.pricing import PriceBook
-from compiler.recognition.discovery import Discovery
 from compiler.redaction.redact import redact_values
 from compiler.registry import Registry
 from compiler.store import Store
@@ -25,15 +23,14 @@ from proxy.capture_server import Recorder, recording
 from proxy.count_server import serve_counts
 from proxy.counting import SOCKET as COUNT_SOCKET
 from proxy.declare import configured_tasks
+from proxy.discovering import discover
 from proxy.metrics import Metrics
 from proxy.process import Boot, run
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.learning")
 
-NICE = 10  # mining takes what the workers leave
 GAUGES_EVERY = 1.0  # seconds
-DISCOVER_EVERY = 0.5
 LOOK_EVERY = 0.5  # whether the store is still the one in its folder
 PURGE_EVERY = 3_600.0  # closed accounts, answers kept for a compile, hours past the ledger's keeping
 RECOVER_EVERY = 1.0  # what killed workers had noted
@@ -43,7 +40,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # for a store that can't be used
 async def learn(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
     """Counting and keeping observations are for this server's own workers; compiling is for whoever holds the store's
     lock."""
-    os.nice(NICE)
     sockets, metrics, counter = Path(boot.sockets), Metrics(), TokenCounter()
     counting = await serve_counts(sockets / COUNT_SOCKET, counter)
     learning = asyncio.create_task(_keep_learning(settings, metrics))
@@ -108,29 +104,10 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
                 group.create_task(_end_when_replaced(store))
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
-                group.create_task(_discover(settings, store))
+                group.create_task(discover(settings, store))
                 group.create_task(_every(PURGE_EVERY, store.purge_expired, logging.WARNING))
                 group.create_task(_every(PURGE_EVERY, partial(_tidy, settings), logging.WARNING))
                 group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))
-
-
-async def _discover(settings: Settings, store: Store) -> None:
-    """Tasks in what was observed, again and again; from the beginning where the store of it failed."""
-    told = ""
-    while True:
-        try:
-            with _observations(settings) as observations:
-                discovery = Discovery(store, observations)
-                while True:
-                    await asyncio.to_thread(discovery.step)
-                    await asyncio.sleep(DISCOVER_EVERY)
-        except StoreError as error:
-            if str(error) != told:
-                log.warning("no tasks are looked for until this is mended: %s", error)
-            told = str(error)
-        except Exception:  # boundary: a bug in mining must not end what else the learner does; traffic is as before
-            log.exception("looking for tasks")
-        await asyncio.sleep(LONGEST_WAIT)
 
 
 async def _end_when_replaced(store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from compiler.errors import UnknownTask
 from compiler.generation import bump
 from compiler.recognition.naming import name_of
-from compiler.recognition.recognise import Recogniser
+from compiler.recognition.recognise import Match, Recogniser
 from compiler.recognition.template import Template
 from compiler.store import Store
 
@@ -33,10 +33,13 @@ class Named(NamedTuple):
     """What a request was found to be. `task` None: free chat, of no task. `variant`: the task with the values that its
     enumerated slots have here; the same as the task's name without any."""
 
-    template: Template
-    values: list[str]
+    match: Match
     task: Recognised | None
     variant: str
+
+    @property
+    def template(self) -> Template:
+        return self.match.template
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ class Recognition:
         template = match.template
         task = self.tasks.get(template.id)
         if template.catch_all or task is None:
-            return Named(template, match.values, None, "")
+            return Named(match, None, "")
         chosen = "" if task.merged else match.task_id.removeprefix(template.id).replace("-", "~")
-        return Named(template, match.values, task, task.name + chosen)
+        return Named(match, task, task.name + chosen)
 
 
 NOTHING = Recognition()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from compiler.recognition.template import Template
+from compiler.recognition.template import Places, Template, values_at
 
 TRIED = 12  # templates at most that are tried in full; beyond, it is unsure, and unsure is no match
 LINES_WITHIN = 16_384  # characters from either end of a message in which a line is looked for
@@ -16,11 +16,17 @@ WORDS_WITHIN = 4_096  # the same for a word
 
 class Match(NamedTuple):
     template: Template
-    values: list[str]
+    texts: Sequence[str]
+    places: list[Places]
+
+    @property
+    def values(self) -> list[str]:
+        """What stands in the slots, of all messages in their order."""
+        return values_at(self.texts, self.places)
 
     @property
     def task_id(self) -> str:
-        return self.template.task_id(self.values)
+        return self.template.task_id(self.values) if self.template.is_enumerated else self.template.id
 
 
 class Recogniser:
@@ -37,8 +43,8 @@ class Recogniser:
         if level is None or len(texts) != level.messages:
             return None
         for template in level.candidates(texts):
-            if (values := template.values(texts)) is not None:
-                return Match(template, values)
+            if (places := template.places(texts)) is not None:
+                return Match(template, texts, places)
             if template.has_literals(texts):
                 return None
         return None

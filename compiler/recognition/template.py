@@ -29,16 +29,19 @@ class Slot(NamedTuple):
     words: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()  # of kind `enumerated`: those that were seen, each a task of its own
 
-    def takes(self, value: str) -> bool:
+    def takes(self, text: str, at: int = 0, end: int | None = None) -> bool:
+        """Whether `text[at:end]` is a value of this slot; a long one is not copied for that."""
+        end = len(text) if end is None else end
+        size = end - at
         if self.kind == "enumerated":
-            return value in self.values
+            return size <= self.longest and text[at:end] in self.values
         if self.kind != "text":
-            return len(value) <= SHORT and (0, len(value)) in TYPES[self.kind](value)
-        if not self.shortest <= len(value) <= self.longest or (not self.lines and "\n" in value):
+            return size <= SHORT and (0, size) in TYPES[self.kind](text[at:end])
+        if not self.shortest <= size <= self.longest or (not self.lines and text.find("\n", at, end) >= 0):
             return False
-        if self.sentences >= 0 and sentence_ends(value) > self.sentences:
+        if self.sentences >= 0 and sentence_ends(text[at:end]) > self.sentences:
             return False
-        return instructing(value) <= self.words
+        return instructing(text, at, end) <= self.words
 
     def to_json(self) -> list[Any]:
         return [*self[:5], sorted(self.words), sorted(self.values)]
@@ -66,6 +69,11 @@ class Pattern:
 
     def values(self, text: str) -> list[str] | None:
         """What stands in the slots, if the text is one of this pattern's."""
+        places = self.places(text)
+        return None if places is None else [text[at:end] for at, end in places]
+
+    def places(self, text: str) -> list[tuple[int, int]] | None:
+        """Where the slots' values begin and end."""
         first, last = self.literals[0], self.literals[-1]
         if not self.slots:
             return [] if text == first else None
@@ -77,10 +85,10 @@ class Pattern:
             place = self._place(text, slot, literal, at, end)
             if place < 0:
                 return None
-            found.append(text[at:place])
+            found.append((at, place))
             at = place + len(literal)
-        found.append(text[at:end])
-        return found if self.slots[-1].takes(found[-1]) else None
+        found.append((at, end))
+        return found if self.slots[-1].takes(text, at, end) else None
 
     def has_literals(self, text: str) -> bool:
         """Whether the literals stand in the text as they should, whatever is between them."""
@@ -101,9 +109,16 @@ class Pattern:
         place = at - 1
         for _ in range(TRIES):
             place = text.find(literal, place + 1, end)
-            if place < 0 or slot.takes(text[at:place]):
+            if place < 0 or slot.takes(text, at, place):
                 return place
         return -1
+
+
+Places = list[tuple[int, int]]
+
+
+def values_at(texts: Sequence[str], places: Sequence[Places]) -> list[str]:
+    return [text[at:end] for text, its in zip(texts, places, strict=True) for at, end in its]
 
 
 @dataclass(frozen=True)
@@ -126,13 +141,20 @@ class Template:
     model: str = ""
 
     def values(self, texts: Sequence[str]) -> list[str] | None:
-        found: list[str] = []
+        places = self.places(texts)
+        return None if places is None else values_at(texts, places)
+
+    def places(self, texts: Sequence[str]) -> list[Places] | None:
+        """Where the slots' values begin and end, for each message; None where the texts are not this template's."""
+        found = []
         for pattern, text in zip(self.patterns, texts, strict=True):
-            part = pattern.values(text)
-            if part is None:
+            places = pattern.places(text)
+            if places is None:
                 return None
-            found += part
-        return found if not self._enumerated or not self.choices or self.choice(found) in self.choices else None
+            found.append(places)
+        if self._enumerated and self.choices and self.choice(values_at(texts, found)) not in self.choices:
+            return None
+        return found
 
     def has_literals(self, texts: Sequence[str]) -> bool:
         return all(pattern.has_literals(text) for pattern, text in zip(self.patterns, texts, strict=True))
@@ -150,6 +172,10 @@ class Template:
     def _enumerated(self) -> tuple[int, ...]:
         slots = [slot for pattern in self.patterns for slot in pattern.slots]
         return tuple(number for number, slot in enumerate(slots) if slot.kind == "enumerated")
+
+    @property
+    def is_enumerated(self) -> bool:
+        return bool(self._enumerated)
 
     def task_id(self, values: Sequence[str]) -> str:
         """Its own id, or with enumerated slots one for each choice of their values."""

@@ -30,11 +30,11 @@ GLUED = re.compile(r"(?<=[a-zß-ÿ0-9\"')\]])(?=[A-ZÀ-Ý][a-zß-ÿ])")
 SHORT = 60  # characters of a text in which one word may make another task
 
 
-def instructing(text: str) -> frozenset[str]:
-    """The instructing words of a text in their plain form; marked with `>` those that begin a sentence, with `^` those
-    that look as if they began one in the middle of another. Of a long text, those near its ends."""
-    if len(text) > WHOLE:
-        text = f"{text[:EDGE]}\n{text[-EDGE:]}"
+def instructing(text: str, at: int = 0, end: int | None = None) -> frozenset[str]:
+    """The instructing words of `text[at:end]` in their plain form; marked with `>` those that begin a sentence, with
+    `^` those that look as if they began one in the middle of another. Of a long text, those near its ends."""
+    end = len(text) if end is None else end
+    text = text[at:end] if end - at <= WHOLE else f"{text[at : at + EDGE]}\n{text[end - EDGE : end]}"
     known = _lexicon()
     found = known.forms.keys() & text.split()
     plain = {word for form in found if (word := known.forms[form])[0] != "^"}
