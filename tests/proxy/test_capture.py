@@ -362,7 +362,7 @@ async def test_a_worker_that_stops_sends_what_it_has(kept, run, chat):
 async def test_an_offer_is_sent_whole_however_slowly_it_is_taken(tmp_path, call_of, exchange_of, chat):
     """More than a socket's buffers take, to a reader that takes a little at a time."""
     capture = Capture(tmp_path / SOCKET, Metrics(), Sampler())
-    got, all_of_it = bytearray(), asyncio.Event()
+    got, all_of_it, ended = bytearray(), asyncio.Event(), asyncio.Event()
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(10_000):
@@ -370,6 +370,7 @@ async def test_an_offer_is_sent_whole_however_slowly_it_is_taken(tmp_path, call_
             if len(got) >= size:
                 all_of_it.set()
         writer.close()
+        ended.set()
 
     text = "x" * 200_000
     exchange = exchange_of()
@@ -384,6 +385,8 @@ async def test_an_offer_is_sent_whole_however_slowly_it_is_taken(tmp_path, call_
         await all_of_it.wait()
     assert (len(got), capture._size, len(capture._waiting)) == (size, 0, 0)
     running.cancel()
+    async with asyncio.timeout(10):
+        await ended.wait()
     server.close()
 
 
