@@ -95,7 +95,8 @@ class Store:
             return [key for key in self._cache.iterkeys() if key.startswith(prefix)]
 
     def page(self, prefix: str, after: str, at_most: int) -> list[tuple[str, Any]]:
-        """The next values behind the key `after`, by key: read off the index, however much lies before them."""
+        """The next values whose keys go on from `prefix`, behind the key `after`, in their order: read off the index,
+        however much lies before them."""
         with _translated(self.folder):
             rows = self._cache._sql(
                 "SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key > ? AND key < ?"

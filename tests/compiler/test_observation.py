@@ -219,7 +219,7 @@ def test_after_its_days_it_is_gone_and_leaves_nothing_in_the_files(tmp_path):
         assert texts(observations) == []
         observations.tidy()
         assert observations.census() == {}
-    assert b"secret long past" not in content(tmp_path)
+        assert b"secret long past" not in content(tmp_path)
 
 
 def test_fewer_days_hold_for_what_is_there_already(tmp_path):

@@ -61,6 +61,27 @@ def test_keys_are_listed_by_prefix(store):
     assert sorted(store.keys("a:")) == ["a:1", "a:2"]
 
 
+def test_values_are_read_a_page_at_a_time_in_the_order_of_their_keys(store):
+    for key in ("b:2", "a:2", "a:3", "aa", "a:1", "c"):
+        store.put(key, key.upper())
+    assert store.page("a:", "", 2) == [("a:1", "A:1"), ("a:2", "A:2")]
+    assert store.page("a:", "a:2", 2) == [("a:3", "A:3")]
+    assert store.page("a:", "a:3", 2) == []
+    store.put("a:2", 0, expire=-1)
+    assert [key for key, _ in store.page("a:", "", 9)] == ["a:1", "a:3"]
+
+
+def test_a_page_is_read_off_the_index_however_much_lies_before_it(store):
+    for n in range(100):
+        store.put(f"{n:03}", n)
+    read = []
+    store._cache._con.set_trace_callback(read.append)
+    store.page("", "090", 5)
+    store._cache._con.set_trace_callback(None)
+    (plan,) = store._cache._sql(f"EXPLAIN QUERY PLAN {read[-1]}").fetchall()
+    assert "SEARCH Cache USING INDEX Cache_key_raw (key>? AND key<?)" in plan[3]
+
+
 def test_an_expired_value_is_gone_and_can_be_purged(store):
     store.put("key", 1, expire=-1)
     store.put("kept", 1, expire=1_000)
@@ -76,6 +97,10 @@ def test_everything_stays_in_the_one_database_file(store):
 
 def test_only_its_owner_may_enter_the_folder(store):
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+    store.put("key", 1)
+    files = [path for path in store.folder.iterdir() if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert len(files) > 1
 
 
 @pytest.mark.parametrize("mode", [MODE_RAW, MODE_BINARY, MODE_TEXT, MODE_PICKLE])
@@ -87,6 +112,8 @@ def test_a_planted_pickle_is_refused_and_never_run(store, tmp_path, mode):
     for key in ("inline", "in a file"):
         with pytest.raises(StoreError, match="did not write"):
             store.get(key)
+        with pytest.raises(StoreError, match="did not write"):
+            store.page(key[:-1], "", 1)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -223,6 +250,17 @@ def test_deleted_text_is_overwritten_on_the_disk(store):
     store.close()
     left = b"".join(Path(path).read_bytes() for path in store.folder.rglob("*") if path.is_file())
     assert b"a secret that nobody may find" not in left
+
+
+def test_deleted_text_leaves_the_log_beside_the_file_while_the_store_is_open(store):
+    def left() -> bytes:
+        return b"".join(path.read_bytes() for path in store.folder.iterdir() if path.is_file())
+
+    store.put("key", "a secret that nobody may find")
+    store.delete("key")
+    assert b"a secret that nobody may find" in left()
+    store.scrub()
+    assert b"a secret that nobody may find" not in left()
 
 
 def test_a_temporary_store_is_a_folder_of_its_own_and_gone_afterwards():

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -226,10 +227,14 @@ def _memory(pid: int) -> int:
     return int(line.split()[1]) * 1_024
 
 
-async def test_turned_off_nothing_is_kept_and_the_banner_says_so(start: Start) -> None:
+async def test_turned_off_nothing_is_kept_and_what_there_was_has_its_time(start: Start, tmp_path: Path) -> None:
+    long_ago = time.time() - 15 * 86_400
+    with Observations(tmp_path / "store", retention_days=99) as observations:
+        observations.add([Observation(long_ago, "default", "s", "m", "", {}, "old", [], [], None, 1.0)])
     server = await start(capture={"enabled": False})
     await ask(server, "hello")
     await _counted(server, "cuecard_requests_total", 1)
+    await until(lambda: kept(server.store) == [])
     await server.stop()
-    assert not (server.store / FOLDER).exists()
+    assert kept(server.store) == []
     assert said(server, "captured                 no requests") == 1

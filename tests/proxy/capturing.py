@@ -74,10 +74,15 @@ async def learner(sockets: Path, store: Path, metrics: Metrics, **more: Any) -> 
 
 async def keep(into: Recorder, *offers: Offer) -> None:
     """As if a worker had sent them."""
-    running = asyncio.create_task(into.run())
-    for offer in offers:
-        await into.put(offer)
-    await into.drain()
+
+    async def put() -> None:
+        for offer in offers:
+            await into.put(offer)
+        await into.drain()
+
+    running, putting = asyncio.create_task(into.run()), asyncio.create_task(put())
+    await asyncio.wait((running, putting), return_when=asyncio.FIRST_COMPLETED)
+    assert putting.done(), "nothing is kept any more"
     running.cancel()
 
 

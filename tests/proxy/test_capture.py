@@ -186,13 +186,14 @@ async def test_errors_and_hang_ups_are_not_kept(kept, run, fake, chat):
     assert await kept.all(proxy) == []
 
 
-async def test_a_stream_that_was_cut_is_not_kept(kept, run, fake, chat):
+async def test_a_stream_that_was_cut_is_not_kept(kept, run, metrics, fake, chat):
     fake.queue("fake-mini", Fault.cut(3, "one two three four five"))
     proxy: Proxy = await run()
     with suppress(Exception):
         await ask(proxy, chat(model="fake-mini", stream=True))
     await proxy.metered("upstream_errors_total", 1, code="broke_off")
     assert await kept.all(proxy) == []
+    assert _count(metrics, "unfinished") == 0  # it was not even offered
 
 
 async def test_a_stream_that_ends_well_but_before_its_end_is_not_kept(kept, run, metrics, fake, chat):
@@ -205,7 +206,7 @@ async def test_a_stream_that_ends_well_but_before_its_end_is_not_kept(kept, run,
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_what_a_client_left_is_not_kept(kept, run, fake, chat, stream):
+async def test_what_a_client_left_is_not_kept(kept, run, metrics, fake, chat, stream):
     fake.queue("fake-mini", Fault.slow("one two three") if stream else Fault.stall("one"))
     proxy: Proxy = await run()
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
@@ -220,6 +221,7 @@ async def test_what_a_client_left_is_not_kept(kept, run, fake, chat, stream):
     await fake.wait_until(lambda: fake.calls[0].done)
     await proxy.metered("requests_total", 1)
     assert await kept.all(proxy) == []
+    assert _count(metrics, "unfinished") == 0
 
 
 async def test_a_cards_answer_is_not_kept_and_neither_is_what_stood_in_for_it(kept, run, fake, chat, view_of):
@@ -241,12 +243,13 @@ async def test_a_cheap_models_answer_is_no_reference(kept, run, chat):
     assert await kept.all(proxy) == []
 
 
-async def test_other_paths_are_not_kept(kept, run):
+async def test_other_paths_are_not_kept(kept, run, metrics):
     proxy: Proxy = await run()
     body = {"model": "fake-mini", "input": "text"}
     async with proxy.http.post(f"{proxy.url}/v1/embeddings", json=body) as answer:
         assert answer.status == 200
     assert await kept.all(proxy) == []
+    assert _count(metrics, "not_text") == 0
 
 
 @pytest.mark.parametrize("long", ["request", "answer", "streamed answer"])
@@ -300,7 +303,9 @@ async def test_with_no_learner_the_queue_fills_and_no_request_waits(run, chat, m
         await ask(proxy, chat(model="fake-mini"))
     await proxy.metered("observations_dropped_total", 2, reason="queue_full")
     assert len(proxy.gateway.capture._waiting) == 3
-    await proxy.runner.cleanup()  # nor does the end wait for a learner that isn't there
+    monkeypatch.setattr("proxy.app.COUNT_SECONDS", 1_000)
+    async with asyncio.timeout(10):
+        await proxy.runner.cleanup()  # nor does the end wait for a learner that isn't there
     assert dropped(proxy, "queue_full") == 5
 
 
@@ -357,7 +362,7 @@ async def test_a_worker_that_stops_sends_what_it_has(kept, run, chat):
 async def test_an_offer_is_sent_whole_however_slowly_it_is_taken(tmp_path, call_of, exchange_of, chat):
     """More than a socket's buffers take, to a reader that takes a little at a time."""
     capture = Capture(tmp_path / SOCKET, Metrics(), Sampler())
-    got, all_of_it = bytearray(), asyncio.Event()
+    got, all_of_it, ended = bytearray(), asyncio.Event(), asyncio.Event()
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(10_000):
@@ -365,6 +370,7 @@ async def test_an_offer_is_sent_whole_however_slowly_it_is_taken(tmp_path, call_
             if len(got) >= size:
                 all_of_it.set()
         writer.close()
+        ended.set()
 
     text = "x" * 200_000
     exchange = exchange_of()
@@ -379,6 +385,8 @@ async def test_an_offer_is_sent_whole_however_slowly_it_is_taken(tmp_path, call_
         await all_of_it.wait()
     assert (len(got), capture._size, len(capture._waiting)) == (size, 0, 0)
     running.cancel()
+    async with asyncio.timeout(10):
+        await ended.wait()
     server.close()
 
 

@@ -103,13 +103,20 @@ async def test_request_and_answer_are_redacted_with_one_map(into, kept):
     assert json.loads(found.tool_calls[0]["function"]["arguments"]) == {"to": mail}
 
 
-async def test_every_part_of_a_request_is_redacted_but_the_models_name(into, kept):
+async def test_every_part_of_a_request_is_redacted(into, kept):
     tool = {"type": "function", "function": {"name": "f", "description": f"Mails {MAIL}", "parameters": {}}}
     await keep(into, offer(request={"tools": [tool], "stop": [MAIL]}))
     (found,) = kept()
     assert MAIL not in str(found)
-    assert found.request["model"] == "gpt-big-2025-11-02"
     assert set(found.request) == {"model", "messages", "tools", "stop"}
+
+
+async def test_a_models_name_is_no_text(tmp_path, metrics, kept):
+    into = recorder(tmp_path, metrics, redact=lambda said: json.loads(json.dumps(said).replace("2025-11-02", "date")))
+    await keep(into, offer("It was on 2025-11-02."))
+    (found,) = kept()
+    assert (found.request["model"], text_of(found)) == ("gpt-big-2025-11-02", "It was on date.")
+    await into.close()
 
 
 async def test_without_redaction_it_is_kept_as_it_was_said(tmp_path, metrics, kept):
@@ -261,7 +268,7 @@ async def test_a_folder_that_is_deleted_is_begun_anew(into, kept, tmp_path):
 
 
 async def test_a_worker_that_dies_in_the_middle_of_an_offer_leaves_nothing_and_the_next_is_heard(
-    tmp_path, metrics, kept
+    tmp_path, metrics, kept, caplog
 ):
     async with recording(tmp_path / SOCKET, recorder(tmp_path, metrics)):
         whole = b"".join(offer("half").frame())
@@ -275,6 +282,7 @@ async def test_a_worker_that_dies_in_the_middle_of_an_offer_leaves_nothing_and_t
         writer.close()
     assert sorted(map(text_of, kept())) in (["half", "next"], ["next"])  # an abort may throw away what was sent
     assert dropped(metrics) == {}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_what_was_sent_before_the_end_is_kept(tmp_path, metrics, kept):
