@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from compiler.recognition.align import KIND_OF
-from compiler.recognition.repeats import HEAVY, SUPPORT, Place, Split, grouped, split_inside, split_inside_different
+from compiler.recognition.repeats import HEAVY, SUPPORT, TELLING, Place, Split, grouped, split_inside, split_inside_different
 from compiler.recognition.wording import ENOUGH_WORDS, commands, instructing, words
 
 OPTIONAL = 0.1  # share of requests that have a part which others leave out
@@ -28,7 +28,8 @@ def assess(values: Sequence[str], place: Place, optional: bool, variants: Sequen
         return part
     given = Counter({at: count for at, count in counts.items() if at[1].strip()})
     if optional and place == "anchored" and given.total() >= max(SUPPORT, OPTIONAL * counts.total()):
-        counts = counts if any(commands(value) for _, value in given) else given
+        commanding = sum(count for (_, value), count in given.items() if commands(value))
+        counts = counts if commanding >= TELLING * given.total() else given
     heavy = _repeating(counts)
     if not heavy:
         return split_inside_different(values, place) or "slot"
