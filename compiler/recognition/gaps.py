@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 from compiler.recognition.align import KIND_OF
-from compiler.recognition.repeats import HEAVY, SUPPORT, TELLING, Place, Split, grouped, split_inside, split_inside_different
+from compiler.recognition.repeats import (
+    HEAVY,
+    SUPPORT,
+    TELLING,
+    Place,
+    Split,
+    grouped,
+    split_inside,
+    split_inside_different,
+)
 from compiler.recognition.wording import ENOUGH_WORDS, commands, instructing, words
 
 OPTIONAL = 0.1  # share of requests that have a part which others leave out

@@ -5,11 +5,13 @@ import unicodedata
 from collections.abc import Container
 
 from compiler.recognition.template import Template
-from compiler.recognition.wording import instructing
+from compiler.recognition.wording import commands
 
 WORDS, CHARS = 5, 40
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 WORD = re.compile(r"[^\W_]+(?:'\w+)?")
+FORM = frozenset("answer reply respond return output give use keep never do don't only always not please".split())  # noqa: SIM905
+"""How sentences begin that say what an answer looks like rather than what is asked."""
 EMPTY = frozenset(
     [
         "a",
@@ -129,8 +131,9 @@ def name_of(template: Template, taken: Container[str] = ()) -> str:
 
 def _base(template: Template) -> str:
     sentences = [s for text in _literals(template) for s in SENTENCE.split(text) if len(_words(s)) > 1]
-    telling = next((s for s in sentences if instructing(s.split(maxsplit=1)[0])), None)
-    chosen = telling or max(sentences, key=len, default="")
+    telling = [s for s in sentences if commands(s)]
+    asking = [s for s in telling if s.split(maxsplit=1)[0].lower() not in FORM] or [s for s in sentences if "?" in s]
+    chosen = next(iter(asking or telling), None) or max(sentences, key=len, default="")
     words = _words(chosen)[:WORDS]
     while words and len("-".join(words)) > CHARS:
         words.pop()
