@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from compiler.errors import UnknownTask
 from compiler.recognition.catalogue import Catalogue
@@ -42,7 +42,7 @@ def tasks(context: click.Context, config: Path | None, as_json: bool) -> None:
     if snapshot.tasks:
         console.print(_declared(snapshot))
     if found:
-        console.print(_recognised(found))
+        click.echo("\n".join(_recognised(found, console.width)))
     if not snapshot.tasks and not found:
         console.print(
             "no task yet: send traffic and look again after some dozens of requests, or declare one "
@@ -59,19 +59,17 @@ def _declared(snapshot: Snapshot) -> Table:
     return table
 
 
-def _recognised(found: list[Seen]) -> Table:
-    table = Table(title="recognised in the traffic of the last 7 days", title_justify="left")
-    table.add_column("task", overflow="fold", max_width=26)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("calls\na day", justify="right", no_wrap=True)
-    table.add_column("share of\nspend", justify="right", no_wrap=True)
-    table.add_column("template", overflow="fold")
+def _recognised(found: list[Seen], width: int) -> Iterator[str]:
+    """A line of figures each, and below it the template: it wants all the room there is."""
+    names = max(len("task"), *(len(one.task.name) for one in found))
+    yield "recognised in the traffic of the last 7 days"
+    yield f"{'task':{names}}  {'stage':9}  {'calls a day':>11}  {'of spend':>8}"
     for one in found:
-        shown = _shortened(one.templates[0].shown() if one.templates else "")
         calls = f"{one.calls_a_day:,.0f}" if one.calls_a_day >= 10 else f"{one.calls_a_day:.1f}"
-        name = one.task.name + (f" ({len(one.templates)} templates)" if len(one.templates) > 1 else "")
-        table.add_row(Text(name), one.stage, calls, f"{100 * one.share:.1f} %", Text(shown))
-    return table
+        yield f"{one.task.name:{names}}  {one.stage:9}  {calls:>11}  {100 * one.share:>6.1f} %"
+        shown = _shortened(one.templates[0].shown() if one.templates else "")
+        more = f" (and {len(one.templates) - 1} more)" if len(one.templates) > 1 else ""
+        yield from wrap(shown + more, width, initial_indent="    ", subsequent_indent="    ")
 
 
 def _shortened(text: str) -> str:
