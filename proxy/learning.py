@@ -121,21 +121,26 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
 
 async def _discover(settings: Settings, store: Store) -> None:
     """Tasks in what was observed, again and again; from the beginning where the store of it failed."""
-    told = ""
+    wait, told = FIRST_WAIT, ""
     while True:
         try:
             with _observations(settings) as observations:
                 discovery = Discovery(store, observations)
                 while True:
                     await asyncio.to_thread(discovery.step)
+                    if told:
+                        log.warning("tasks are looked for again")
+                    wait, told = FIRST_WAIT, ""
                     await asyncio.sleep(DISCOVER_EVERY)
         except StoreError as error:
-            if str(error) != told:
+            if not told:
                 log.warning("no tasks are looked for until this is mended: %s", error)
             told = str(error)
         except Exception:  # boundary: a bug in mining must not end what else the learner does; traffic is as before
             log.exception("looking for tasks")
-        await asyncio.sleep(LONGEST_WAIT)
+            wait = LONGEST_WAIT
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
 
 
 async def _end_when_replaced(store: Store) -> None:
