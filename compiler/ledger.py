@@ -207,6 +207,16 @@ class Ledger:
             for row, sums in self._read(key).items():
                 yield key.rpartition(":")[2], row, sums
 
+    def booked(self, *, tenant: str | None = None, task: str | None = None) -> Sums:
+        """All there is of a tenant, of a task, or of both."""
+        total = Sums()
+        for key in self._store.keys("totals:"):
+            whose, _, what = key.removeprefix("totals:").rpartition(":")
+            if tenant in (None, whose) and task in (None, what):
+                for sums in self._read(key).values():
+                    total.add(sums)
+        return total
+
     def hours(self, since: timedelta) -> Iterator[tuple[datetime, str, Row, Sums]]:
         """(hour, task, row, sums), from the full hour that holds `since` ago."""
         first = (datetime.now(UTC) - since).strftime(f"ledger:{HOUR}")

@@ -7,7 +7,7 @@ key says all that keeping and forgetting need to know, so that neither reads wha
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -23,6 +23,7 @@ AT_MOST_A_SHELF = 1_000
 TRIM_EVERY = 200  # additions: the bounds may be passed by so many
 DAY = 86_400.0
 KEEP_FORGOTTEN = DAY  # longer than an observation is on its way here
+SCRUB_EVERY = DAY
 PAGE = 100
 ROW = "o:"
 
@@ -73,8 +74,23 @@ class Row(NamedTuple):
         tenant, structure, template, when, size = json.loads(key.split(":", 2)[2])
         return cls(key, Shelf(tenant, structure, template), when, size)
 
-    def belongs(self, tenant: str | None, template: str | None) -> bool:
-        return tenant in (None, self.shelf.tenant) and template in (None, self.shelf.template)
+
+class Scope(NamedTuple):
+    """Which shelves are meant; None: any."""
+
+    tenant: str | None = None
+    template: str | None = None
+    structure: str | None = None
+
+    def has(self, shelf: Shelf) -> bool:
+        return all(
+            wanted in (None, is_)
+            for wanted, is_ in (
+                (self.tenant, shelf.tenant),
+                (self.template, shelf.template),
+                (self.structure, shelf.structure),
+            )
+        )
 
 
 class Observations:
@@ -93,7 +109,7 @@ class Observations:
         """How many were kept: not those that were made before a `forget` that names them."""
         with self._store.transact():
             if forgotten := self._forgotten():
-                batch = [o for o in batch if not any(_is_forgotten(o, *entry) for entry in forgotten)]
+                batch = [o for o in batch if not _is_forgotten(o, forgotten)]
             if not batch:
                 return 0
             first = (self.position() or _clock()) + 1
@@ -129,17 +145,30 @@ class Observations:
     def census(self) -> Counter[Shelf]:
         return Counter(row.shelf for row in self._rows())
 
+    def of(self, scopes: Sequence[Scope]) -> Iterator[tuple[str, Observation]]:
+        """Those of these shelves, oldest first, each with its key; others are not read."""
+        for row in [row for row in self._rows() if any(scope.has(row.shelf) for scope in scopes)]:
+            if (value := self._store.get(row.key)) is not None:
+                yield row.key, Observation.from_json(value)
+
     def forget(self, *, tenant: str | None = None, template: str | None = None) -> int:
-        """How many were deleted: of a tenant, of a template, or of both where both are given. What was made before now
-        and comes later is not kept. Nothing of it is readable in the files afterwards."""
+        """How many were deleted: of a tenant, of a template, or of both where both are given."""
         if tenant is None and template is None:
             raise ValueError("what is to be forgotten?")
+        return self.forget_those([Scope(tenant, template)])
+
+    def forget_those(self, scopes: Sequence[Scope], wanted: Callable[[Observation], bool] | None = None) -> int:
+        """How many were deleted: of these shelves, those that are `wanted`. What was made before now and comes later is
+        not kept, whatever it is. Nothing of what was deleted is readable in the files afterwards."""
         now = time.time()
         with self._store.transact():
             earlier = [entry for entry in self._forgotten() if entry[0] > now - KEEP_FORGOTTEN]
-            self._store.put("forgotten", [*earlier, (now, tenant, template)])
+            self._store.put("forgotten", [*earlier, *((now, *scope) for scope in scopes)])
             self._store.put("epoch", self.epoch() + 1)
-        keys = [row.key for row in self._rows() if row.belongs(tenant, template)]
+        if wanted is None:
+            keys = [row.key for row in self._rows() if any(scope.has(row.shelf) for scope in scopes)]
+        else:
+            keys = [key for key, observation in self.of(scopes) if wanted(observation)]
         self._delete(keys)
         self._store.scrub()
         return len(keys)
@@ -153,10 +182,14 @@ class Observations:
         return len(rows) - len(stay)
 
     def tidy(self) -> None:
-        """From time to time: what has to go, goes, from the log as well."""
+        """From time to time: what has to go, goes; within a day from the last page of the files as well."""
         self._store.purge_expired()
         self.trim()
-        self._store.scrub()
+        if time.time() - float(self._store.get("scrubbed", 0.0)) > SCRUB_EVERY:
+            self._store.scrub()
+            self._store.put("scrubbed", time.time())
+        else:
+            self._store.checkpoint()
 
     def replaced(self) -> bool:
         return self._store.replaced()
@@ -170,8 +203,9 @@ class Observations:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _forgotten(self) -> list[tuple[float, str | None, str | None]]:
-        return [(when, tenant, template) for when, tenant, template in self._store.get("forgotten", [])]
+    def _forgotten(self) -> list[tuple[float, *tuple[str | None, ...]]]:
+        """When, and the fields of a Scope."""
+        return [(when, *scope) for when, *scope in self._store.get("forgotten", [])]
 
     def _rows(self) -> Iterator[Row]:
         return map(Row.of, self._store.keys(ROW))
@@ -211,9 +245,9 @@ def _in_turn(lists: Sequence[Sequence[Row]]) -> list[Row]:
     return [row for _, row in ranked]
 
 
-def _is_forgotten(observation: Observation, when: float, tenant: str | None, template: str | None) -> bool:
-    named = tenant in (None, observation.tenant) and template in (None, observation.template)
-    return named and observation.time <= when
+def _is_forgotten(observation: Observation, forgotten: Sequence[tuple[float, *tuple[str | None, ...]]]) -> bool:
+    shelf = Shelf(observation.tenant, observation.structure, observation.template)
+    return any(observation.time <= when and Scope(*scope).has(shelf) for when, *scope in forgotten)
 
 
 def _clock() -> int:

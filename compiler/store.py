@@ -124,7 +124,18 @@ class Store:
             return int(self._cache.expire())
 
     def scrub(self) -> None:
-        """What was deleted is overwritten in the file already; now it leaves SQLite's log beside it as well.
+        """Nothing of what was deleted is readable in the files afterwards. SQLite overwrites a row that is deleted, but
+        not what was left behind where it moved that row to another page.
+
+        Writes all that is kept once more: 500 MB take seconds, in which others can only read. Raises StoreError, like
+        `checkpoint`.
+        """
+        with _translated(self.folder):
+            self._cache._sql("VACUUM")
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """What was deleted leaves SQLite's log, which is beside the file.
 
         Raises StoreError where someone reads on for longer than LOCK_SECONDS.
         """

@@ -1,4 +1,5 @@
-"""/admin: declare, list and remove tasks, switch everything off and on, read the report. JSON in, JSON out."""
+"""/admin: declare, list and remove tasks, switch everything off and on, read the report. JSON in, JSON out. What may be
+said about recognised tasks is in `proxy/operator.py`."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from compiler.errors import ExampleError
+from compiler.observation import Observations
+from compiler.recognition.catalogue import Catalogue
+from compiler.recognition.forgetting import forget_task
 from compiler.registry import Registry, TaskView
 from compiler.store import Store
 from compiler.task import NAME
@@ -17,13 +21,15 @@ from compiler.worth import Terms
 from proxy.declare import examples_of, task_of
 from proxy.errors import BadRequestError, NotFoundError
 from proxy.report import build_report
+from proxy.seen import seen_task, seen_tasks
 from proxy.settings import TaskSettings
 
 OPEN_STORE: web.AppKey[Callable[[], Store]] = web.AppKey("open_store")
+OPEN_OBSERVATIONS: web.AppKey[Callable[[], Observations]] = web.AppKey("open_observations")
 TERMS = web.AppKey("terms", Terms)
 
 
-async def _with_store(request: web.Request, work: Callable[[Store], Any]) -> Any:
+async def with_store(request: web.Request, work: Callable[[Store], Any]) -> Any:
     def run() -> Any:
         with request.app[OPEN_STORE]() as store:
             return work(store)
@@ -40,27 +46,46 @@ def describe(view: TaskView) -> dict[str, Any]:
     }
 
 
-async def list_tasks(request: web.Request) -> web.Response:
-    snapshot = await _with_store(request, lambda store: Registry(store).snapshot())
-    return web.json_response({"off": snapshot.off, "tasks": [describe(view) for view in snapshot.tasks.values()]})
-
-
-async def show_task(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    snapshot = await _with_store(request, lambda store: Registry(store).snapshot())
-    if name not in snapshot.tasks:
-        raise NotFoundError(f"no task {name!r} is declared", code="task_not_found")
-    return web.json_response(describe(snapshot.tasks[name]))
-
-
-async def declare_task(request: web.Request) -> web.Response:
-    """{"name", "description", …} with the keys of a task in cuecard.yaml; `examples` is a list here."""
+async def json_object(request: web.Request) -> dict[str, Any]:
     try:
         data = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
         raise BadRequestError(f"not JSON: {error}", code="invalid_json") from None
     if not isinstance(data, dict):
-        raise BadRequestError("a task is a JSON object", code="invalid_json")
+        raise BadRequestError("the body is a JSON object", code="invalid_json")
+    return data
+
+
+async def list_tasks(request: web.Request) -> web.Response:
+    def listed(store: Store) -> dict[str, Any]:
+        snapshot = Registry(store).snapshot()
+        recognised = [one.to_json() for one in seen_tasks(store)]
+        return {"off": snapshot.off, "tasks": list(map(describe, snapshot.tasks.values())), "recognised": recognised}
+
+    return web.json_response(await with_store(request, listed))
+
+
+async def show_task(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+
+    def shown(store: Store) -> dict[str, Any] | None:
+        if view := Registry(store).snapshot().tasks.get(name):
+            return describe(view)
+        one = seen_task(store, name)
+        return one.to_json() if one else None
+
+    if (found := await with_store(request, shown)) is None:
+        raise _unknown(name)
+    return web.json_response(found)
+
+
+def _unknown(name: str) -> NotFoundError:
+    return NotFoundError(f"no task {name!r} is declared or was recognised", code="task_not_found")
+
+
+async def declare_task(request: web.Request) -> web.Response:
+    """{"name", "description", …} with the keys of a task in cuecard.yaml; `examples` is a list here."""
+    data = await json_object(request)
     name, given = data.pop("name", None), data.pop("examples", [])
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BadRequestError("`name`: lower-case letters, digits, `.`, `_`, `-`, at most 64", param="name")
@@ -73,26 +98,36 @@ async def declare_task(request: web.Request) -> web.Response:
         first = error.errors()[0]
         param = ".".join(str(part) for part in first["loc"])
         raise BadRequestError(f"`{param}`: {first['msg']}", param=param) from None
-    await _with_store(request, lambda store: Registry(store).declare({name: (task, examples)}, "admin"))
+    await with_store(request, lambda store: Registry(store).declare({name: (task, examples)}, "admin"))
     return web.json_response({"name": name, "model": f"task:{name}"}, status=201)
 
 
 async def remove_task(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    if not await _with_store(request, lambda store: Registry(store).remove(name)):
-        raise NotFoundError(f"no task {name!r} is declared", code="task_not_found")
-    return web.json_response({"removed": name})
+    """A declared one is no longer declared; a recognised one is forgotten, with all that was captured of it."""
+    name, open_observations = request.match_info["name"], request.app[OPEN_OBSERVATIONS]
+
+    def remove(store: Store) -> dict[str, Any] | None:
+        if Registry(store).remove(name):
+            return {"removed": name}
+        if name not in Catalogue(store).tasks():
+            return None
+        with open_observations() as observations:
+            return {"forgotten": name, **forget_task(store, observations, name)._asdict()}
+
+    if (removed := await with_store(request, remove)) is None:
+        raise _unknown(name)
+    return web.json_response(removed)
 
 
 async def switch(request: web.Request) -> web.Response:
     off = request.path.endswith("/off")
-    await _with_store(request, lambda store: Registry(store).set_off(off))
+    await with_store(request, lambda store: Registry(store).set_off(off))
     return web.json_response({"off": off})
 
 
 async def report(request: web.Request) -> web.Response:
     terms = request.app[TERMS]
-    return web.json_response(await _with_store(request, lambda store: build_report(store, terms=terms).to_json()))
+    return web.json_response(await with_store(request, lambda store: build_report(store, terms=terms).to_json()))
 
 
 def routes() -> list[web.RouteDef]:

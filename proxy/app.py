@@ -9,10 +9,11 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from compiler.observation import Observations
 from compiler.pricing import PriceBook
 from compiler.registry import Snapshot
 from compiler.store import Store
-from proxy import admin, capture, counting, framing, metrics
+from proxy import admin, capture, counting, framing, metrics, operator
 from proxy.access import Access
 from proxy.breaker import Breakers
 from proxy.call import MAX_BODY, too_large
@@ -54,6 +55,9 @@ def build_app(
 ) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
+    app[admin.OPEN_OBSERVATIONS] = lambda: Observations(
+        settings.store.folder, retention_days=settings.store.retention_days
+    )
     app[admin.TERMS] = terms_of(settings)
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, sockets, process_metrics, uncounted))
@@ -67,7 +71,10 @@ def build_app(
             web.get("/health/live", _own(live)),
             web.get("/health/ready", _own(ready)),
             web.get("/metrics", _own(show_metrics)),
-            *(web.route(r.method, r.path, guard(access.admin, r.handler)) for r in admin.routes()),
+            *(
+                web.route(r.method, r.path, guard(access.admin, r.handler))
+                for r in (*admin.routes(), *operator.routes())
+            ),
             web.route("*", "/v1/{path:.*}", guard(access.api, passthrough)),
             web.route("*", "/{path:.*}", guard(access.api, nowhere)),
         ]

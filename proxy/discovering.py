@@ -15,7 +15,7 @@ from proxy.settings import Settings
 log = logging.getLogger("cuecard.discovering")
 
 EVERY = 0.5  # seconds
-AFTER_FAILURE = 10.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # after a failure
 NICE = 10  # it takes what the workers leave; Linux gives each thread a priority of its own
 
 
@@ -47,23 +47,28 @@ class _Looking:
 
 
 async def discover(settings: Settings, store: Store) -> None:
-    """Until cancelled; from the beginning again where a store failed."""
-    told, looking = "", _Looking(settings, store)
+    """Until cancelled; from the beginning again, and soon, where a store failed."""
+    wait, told, looking = FIRST_WAIT, False, _Looking(settings, store)
     run = asyncio.get_running_loop().run_in_executor
     with ThreadPoolExecutor(1, "discovery", initializer=partial(os.nice, NICE)) as thread:
         try:
             while True:
                 try:
                     await run(thread, looking.look)
+                    if told:
+                        log.warning("tasks are looked for again")
+                    wait, told = FIRST_WAIT, False
                     await asyncio.sleep(EVERY)
                     continue
                 except StoreError as error:
-                    if str(error) != told:
+                    if not told:
                         log.warning("no tasks are looked for until this is mended: %s", error)
-                    told = str(error)
+                    told = True
                 except Exception:  # boundary: a bug in mining must not end what else the learner does
                     log.exception("looking for tasks")
-                looking.close()
-                await asyncio.sleep(AFTER_FAILURE)
+                    wait = LONGEST_WAIT
+                await run(thread, looking.close)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
         finally:
             thread.submit(looking.close).result()

@@ -61,6 +61,11 @@ def _observations(settings: Settings) -> Observations:
     return Observations(settings.store.folder, retention_days=settings.store.retention_days)
 
 
+def _purge(store: Store) -> None:
+    store.purge_expired()
+    store.checkpoint()
+
+
 def _tidy(settings: Settings) -> None:
     """Also where nothing is captured any more: what there is has its time."""
     if Observations.exist(settings.store.folder):
@@ -105,7 +110,7 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
                 group.create_task(discover(settings, store))
-                group.create_task(_every(PURGE_EVERY, store.purge_expired, logging.WARNING))
+                group.create_task(_every(PURGE_EVERY, partial(_purge, store), logging.WARNING))
                 group.create_task(_every(PURGE_EVERY, partial(_tidy, settings), logging.WARNING))
                 group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from compiler.ledger import Ledger, Row, Sums
+from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.worth import Terms
@@ -69,5 +70,9 @@ def build_report(store: Store, since: timedelta | None = None, terms: Terms | No
     tasks: dict[str, TaskReport] = {}
     for task, row, sums in rows:
         tasks.setdefault(task, TaskReport()).rows.setdefault(row, Sums()).add(sums)
-    possible = possible_savings(ledger, Registry(store).snapshot().tasks, terms) if terms else ()
-    return Report(build_funnel(rows), possible, tasks)
+    return Report(build_funnel(rows), _possible(store, terms) if terms else (), tasks)
+
+
+def _possible(store: Store, terms: Terms) -> Sequence[Possible]:
+    ignored = {name for name, task in Catalogue(store).tasks().items() if task.ignored}
+    return possible_savings(Ledger(store), Registry(store).snapshot().tasks, terms, ignored)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from proxy.savings import Possible
 
 TITLES = {"bill": "your app", "seen": "seen", "eligible": "eligible", "matched": "matched", "live": "live"}
 MONTH = 30  # days
+NAME_WIDTH = 24
 Line = tuple[str, str]  # what stands at the left, and the text beside it
 
 
@@ -30,17 +32,24 @@ def show_report(found: Report) -> None:
     console.print()
     console.print(_table(found))
     for name, task in sorted(found.tasks.items()):
-        saving = f"compiling ${task.sums('compile').cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
-        console.print(f"{name}: {saving}")
+        compiling = task.sums("compile")
+        if compiling.calls or task.sums("serve").baselined:
+            saving = f"compiling ${compiling.cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
+            console.print(f"{name}: {saving}")
 
 
 def print_lines(console: Console, lines: Iterable[Line]) -> None:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="fold", max_width=24)
+    grid.add_column(overflow="fold", max_width=NAME_WIDTH)
     grid.add_column(overflow="fold")
     for left, right in lines:
-        grid.add_row(Text(left, style="bold"), Text(right))
+        grid.add_row(_named(left), Text(right))
     console.print(grid)
+
+
+def _named(task: str) -> Text:
+    """Recognised tasks have long names, of words with hyphens."""
+    return Text("\n".join(wrap(task, NAME_WIDTH)), style="bold")
 
 
 def funnel_lines(funnel: Funnel) -> Iterable[Line]:
@@ -93,17 +102,18 @@ def _between(ends: Range, shown: Callable[[float], str]) -> str:
 
 
 def _table(found: Report) -> Table:
-    table = Table()
-    table.add_column("task", overflow="fold")
-    table.add_column("model", overflow="fold")
+    """Each task's name has a line of its own: it may be long."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("task\n  model", overflow="fold")
     table.add_column("for", no_wrap=True)
     for title in ("calls", "tokens\nin", "tokens\nout", "cost $", "baseline $\n(estimated)"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, task in sorted(found.tasks.items()):
+        table.add_row(_named(name))
         for (model, use), sums in sorted(_by_use(task).items()):
             tokens = (str(sums.input + sums.cached_input + sums.cache_write), str(sums.output + sums.reasoning))
             baseline = f"{sums.baseline:.4f}" if sums.baselined else "-"
-            table.add_row(name, model, use, str(sums.calls + sums.unmetered), *tokens, _cost(sums), baseline)
+            table.add_row(f"  {model}", use, str(sums.calls + sums.unmetered), *tokens, _cost(sums), baseline)
     return table
 
 

@@ -1,7 +1,7 @@
 """What each task could save, from the ledger's last days: what it was seen to be is measured, the rest is
 `compiler.worth`'s."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,12 +50,16 @@ def terms_of(settings: Settings) -> Terms:
     return Terms(prices, models.production, models.meta, models.judge, settings.compile.max_usd, assumed)
 
 
-def possible_savings(ledger: Ledger, views: Mapping[str, TaskView], terms: Terms) -> list[Possible]:
-    """Of the tasks that no card serves yet, the greatest saving first."""
+def possible_savings(
+    ledger: Ledger, views: Mapping[str, TaskView], terms: Terms, ignored: Container[str] = ()
+) -> list[Possible]:
+    """Of the tasks that no card serves yet and that are not `ignored`, the greatest saving first."""
     now = datetime.now(UTC)
     found = []
     for task, traffic in _traffic(ledger.hours(LAST)).items():
         view = views.get(task)
+        if view is None and task in ignored:
+            continue
         if (view is None or view.compiled is None) and (seen := _seen(traffic, view, now)):
             found.append(_possible(task, *seen, terms))
     return sorted(found, key=lambda one: (-one.worth.saving_per_day.high if one.worth else 1.0, one.task))

@@ -4,83 +4,23 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
 
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from compiler.errors import UnknownTask
-from compiler.ledger import Ledger, Sums
-from compiler.recognition.catalogue import Catalogue, Recognised
-from compiler.recognition.template import Template
+from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
-from compiler.task import NAME
 from proxy.admin import describe
 from proxy.configfile import load_settings
+from proxy.seen import Seen, seen_task, seen_tasks
 from proxy.terminal import complaints, config_option, json_option, show_task
 
-LAST = timedelta(days=7)
 TEMPLATE_CHARS = 120  # of a template, in the list
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A recognised task and its traffic of the last days. `share`: of what all calls of the app cost."""
-
-    task: Recognised
-    templates: list[Template]
-    calls: int
-    calls_a_day: float
-    usd: float
-    share: float
-
-    @property
-    def stage(self) -> str:
-        return "ignored" if self.task.ignored else "observing"
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.task.name,
-            "stage": self.stage,
-            "merged": self.task.merged,
-            "model": self.templates[0].model if self.templates else "",
-            "tenant": self.templates[0].tenant if self.templates else "",
-            "calls": self.calls,
-            "calls_a_day": self.calls_a_day,
-            "cost_usd": self.usd,
-            "share_of_cost": self.share,
-            "templates": [
-                {"id": t.id, "text": t.shown(), "variants": t.variants, "learned_from": t.seen} for t in self.templates
-            ],
-        }
-
-
-def seen_tasks(store: Store) -> list[Seen]:
-    """The recognised ones, the dearest first. Raises StoreError."""
-    catalogue, ledger = Catalogue(store), Ledger(store)
-    templates = {template.id: template for template in catalogue.templates()}
-    sums: dict[str, Sums] = {}
-    first = now = datetime.now(UTC)
-    for hour, name, row, added in ledger.hours(LAST):
-        if row.role == "serve":
-            sums.setdefault(name, Sums()).add(added)
-            first = min(first, hour)
-    days = max(1.0, (now - first) / timedelta(days=1))  # less than a day of traffic is taken for a day's
-    total = sum(one.cost for one in sums.values())
-    found = []
-    for name, task in catalogue.tasks().items():
-        mine = sums.get(name, Sums())
-        its = [templates[id_] for id_ in task.templates if id_ in templates]
-        found.append(
-            Seen(task, its, mine.requests, mine.requests / days, mine.cost, mine.cost / total if total else 0.0)
-        )
-    return sorted(found, key=lambda one: (-one.usd, -one.calls, one.task.name))
 
 
 @click.group(invoke_without_command=True)
@@ -102,7 +42,7 @@ def tasks(context: click.Context, config: Path | None, as_json: bool) -> None:
     if snapshot.tasks:
         console.print(_declared(snapshot))
     if found:
-        console.print(_recognised(found))
+        click.echo("\n".join(_recognised(found, console.width)))
     if not snapshot.tasks and not found:
         console.print(
             "no task yet: send traffic and look again after some dozens of requests, or declare one "
@@ -119,19 +59,17 @@ def _declared(snapshot: Snapshot) -> Table:
     return table
 
 
-def _recognised(found: list[Seen]) -> Table:
-    table = Table(title="recognised in the traffic of the last 7 days", title_justify="left")
-    table.add_column("task", overflow="fold", max_width=26)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("calls\na day", justify="right", no_wrap=True)
-    table.add_column("share of\nspend", justify="right", no_wrap=True)
-    table.add_column("template", overflow="fold")
+def _recognised(found: list[Seen], width: int) -> Iterator[str]:
+    """A line of figures each, and below it the template: it wants all the room there is."""
+    names = max(len("task"), *(len(one.task.name) for one in found))
+    yield "recognised in the traffic of the last 7 days"
+    yield f"{'task':{names}}  {'stage':9}  {'calls a day':>11}  {'of spend':>8}"
     for one in found:
-        shown = _shortened(one.templates[0].shown() if one.templates else "")
         calls = f"{one.calls_a_day:,.0f}" if one.calls_a_day >= 10 else f"{one.calls_a_day:.1f}"
-        name = one.task.name + (f" ({len(one.templates)} templates)" if len(one.templates) > 1 else "")
-        table.add_row(Text(name), one.stage, calls, f"{100 * one.share:.1f} %", Text(shown))
-    return table
+        yield f"{one.task.name:{names}}  {one.stage:9}  {calls:>11}  {100 * one.share:>6.1f} %"
+        shown = _shortened(one.templates[0].shown() if one.templates else "")
+        more = f" (and {len(one.templates) - 1} more)" if len(one.templates) > 1 else ""
+        yield from wrap(shown + more, width, initial_indent="    ", subsequent_indent="    ")
 
 
 def _shortened(text: str) -> str:
@@ -157,8 +95,6 @@ def _changing(context: click.Context) -> Iterator[tuple[Catalogue, set[str]]]:
 def rename(context: click.Context, old: str, new: str) -> None:
     """Give a recognised task another name. What was booked so far stays under the old one."""
     with _changing(context) as (catalogue, declared):
-        if not NAME.fullmatch(new):
-            raise ValueError(f"{new!r} is no task name: lower-case letters, digits, `.`, `_`, `-`, at most 64")
         catalogue.rename(old, new, reserved=declared)
     click.echo(f"{old} is now {new}")
 
@@ -170,8 +106,7 @@ def rename(context: click.Context, old: str, new: str) -> None:
 def ignore(context: click.Context, names: tuple[str, ...], undo: bool) -> None:
     """Leave recognised tasks alone: never compiled, never served by a card."""
     with _changing(context) as (catalogue, _):
-        for name in names:
-            catalogue.ignore(name, not undo)
+        catalogue.ignore(names, not undo)
     click.echo(f"{', '.join(names)}: {'no longer ' if undo else ''}ignored")
 
 
@@ -197,8 +132,7 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
         if view := Registry(store).snapshot().tasks.get(task):
             show_task(view, as_json)
             return
-        one = next((one for one in seen_tasks(store) if one.task.name == task), None)
-        if one is None:
+        if (one := seen_task(store, task)) is None:
             raise UnknownTask(f"no task {task!r} is declared or was recognised; `cuecard tasks` lists them")
     if as_json:
         click.echo(json.dumps(one.to_json()))

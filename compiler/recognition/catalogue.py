@@ -13,8 +13,10 @@ from compiler.recognition.naming import name_of
 from compiler.recognition.recognise import Match, Recogniser
 from compiler.recognition.template import Template
 from compiler.store import Store
+from compiler.task import NAME
 
 TASKS, GENERATION, STRUCTURES = "recognised", "recognised:generation", "recognised:structures"
+EPOCH = "recognised:epoch"
 
 
 @dataclass(frozen=True)
@@ -89,46 +91,77 @@ class Catalogue:
         kept: dict[str, dict[str, Any]] = self._store.get(TASKS, {})
         return {name: Recognised(**{**task, "templates": tuple(task["templates"])}) for name, task in kept.items()}
 
-    def publish(self, structure: str, templates: Sequence[Template], *, reserved: Iterable[str] = ()) -> None:
-        """All templates of a structure, instead of those before. New ones become tasks, under names that are neither
-        another's nor `reserved`; a task whose templates are all gone goes with them."""
+    def epoch(self) -> int:
+        """Another number whenever something was forgotten: what was learned before may hold text of it."""
+        return int(self._store.get(EPOCH, 0))
+
+    def learned(self) -> tuple[int, list[Template]]:
+        """The templates, and the epoch they are of."""
         with self._store.transact():
-            structures: list[str] = self._store.get(STRUCTURES, [])
-            if structure not in structures:
-                self._store.put(STRUCTURES, [*structures, structure])
+            return self.epoch(), self.templates()
+
+    def publish(
+        self, structure: str, templates: Sequence[Template], *, reserved: Iterable[str] = (), epoch: int | None = None
+    ) -> bool:
+        """All templates of a structure, instead of those before. New ones become tasks, under names that are neither
+        another's nor `reserved`; a task whose templates are all gone goes with them.
+
+        `epoch`: of what they were learned from. False: something was forgotten since, so nothing was published."""
+        with self._store.transact():
+            if epoch not in (None, self.epoch()):
+                return False
+            self._replace({structure: templates}, reserved)
+            return True
+
+    def _replace(self, found: Mapping[str, Sequence[Template]], reserved: Iterable[str]) -> None:
+        structures: list[str] = self._store.get(STRUCTURES, [])
+        tasks = self.tasks()
+        for structure, templates in found.items():
             before = {t["id"] for t in self._store.get(f"templates:{structure}", [])}
-            self._store.put(f"templates:{structure}", [template.to_json() for template in templates])
-            gone = before - {template.id for template in templates}
-            tasks = _without(self.tasks(), gone)
+            if templates:
+                self._store.put(f"templates:{structure}", [template.to_json() for template in templates])
+            else:
+                self._store.delete(f"templates:{structure}")
+            tasks = _without(tasks, before - {template.id for template in templates})
             known = {id_ for task in tasks.values() for id_ in task.templates}
             for template in templates:
                 if template.id not in known and not template.catch_all:
                     name = name_of(template, {*tasks, *reserved})
                     tasks[name] = Recognised(name, (template.id,), since=time.time())
-            self._put(tasks)
+        kept = [s for s in dict.fromkeys((*structures, *found)) if found.get(s, True)]
+        if kept != structures:
+            self._store.put(STRUCTURES, kept)
+        self._put(tasks)
 
     def rename(self, old: str, new: str, *, reserved: Iterable[str] = ()) -> None:
-        """Raises UnknownTask, and ValueError where the new name is taken."""
+        """Raises UnknownTask, and ValueError where the new name is taken, or is none."""
         with self._store.transact():
             tasks = self.tasks()
             _require(tasks, old)
+            if not NAME.fullmatch(new):
+                raise ValueError(f"{new!r} is no task name: lower-case letters, digits, `.`, `_`, `-`, at most 64")
             if new in tasks or new in reserved:
                 raise ValueError(f"there is a task {new!r} already; `cuecard tasks merge` makes one of two")
             self._put({new if name == old else name: _named(task, old, new) for name, task in tasks.items()})
 
-    def ignore(self, name: str, ignored: bool = True) -> None:
+    def ignore(self, names: Sequence[str], ignored: bool = True) -> None:
+        """All of them, or with an unknown one among them none."""
         with self._store.transact():
             tasks = self.tasks()
-            _require(tasks, name)
-            self._put(tasks | {name: replace(tasks[name], ignored=ignored)})
+            for name in names:
+                _require(tasks, name)
+            self._put(tasks | {name: replace(tasks[name], ignored=ignored) for name in names})
 
     def merge(self, names: Sequence[str]) -> Recognised:
-        """One task under the first name: their templates, and all values of their enumerated slots."""
+        """One task under the first name: their templates, and all values of their enumerated slots. Raises UnknownTask,
+        and ValueError where they are of several tenants."""
         with self._store.transact():
             tasks = self.tasks()
             for name in names:
                 _require(tasks, name)
             templates = tuple(dict.fromkeys(id_ for name in names for id_ in tasks[name].templates))
+            if len({template.tenant for template in self.templates() if template.id in templates}) > 1:
+                raise ValueError("tasks of different tenants can't be one: no tenant's requests are used for another")
             merged = replace(tasks[names[0]], templates=templates, merged=True)
             self._put({n: task for n, task in tasks.items() if n not in names[1:]} | {merged.name: merged})
             return merged
@@ -136,16 +169,16 @@ class Catalogue:
     def forget(self, tenant: str) -> int:
         """What was learned from a tenant's traffic; how many templates that were."""
         with self._store.transact():
-            gone: set[str] = set()
-            for structure in self._store.get(STRUCTURES, []):
-                kept = self._store.get(f"templates:{structure}", [])
-                left = [template for template in kept if template["tenant"] != tenant]
-                if len(left) < len(kept):
-                    gone |= {template["id"] for template in kept} - {template["id"] for template in left}
-                    self._store.put(f"templates:{structure}", left)
-            if gone:
-                self._put(_without(self.tasks(), gone))
+            gone = [template for template in self.templates() if template.tenant == tenant]
+            self.put_back({template.structure: [] for template in gone})  # a structure is of one tenant
             return len(gone)
+
+    def put_back(self, left: Mapping[str, Sequence[Template]], *, reserved: Iterable[str] = ()) -> None:
+        """Of these structures only these templates, whatever was learned meanwhile: the rest is forgotten."""
+        with self._store.transact():
+            self._store.put(EPOCH, self.epoch() + 1)
+            if left:
+                self._replace(left, reserved)
 
     def _put(self, tasks: Mapping[str, Recognised]) -> None:
         self._store.put(TASKS, {name: asdict(task) for name, task in tasks.items()})

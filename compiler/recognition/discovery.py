@@ -26,14 +26,15 @@ class Discovery:
     def _begin(self) -> None:
         """From the templates that were published, and whatever is still kept of the requests."""
         self._epoch = self._observations.epoch()
-        self._miner = Miner(self._catalogue.templates())
+        self._learned, templates = self._catalogue.learned()
+        self._miner = Miner(templates)
         self._position = 0
         self._new = 0
         self._due = 0.0
 
     def step(self) -> None:
         """Raises StoreError; what was not published then is mined again."""
-        if self._observations.epoch() != self._epoch:
+        if (self._epoch, self._learned) != (self._observations.epoch(), self._catalogue.epoch()):
             self._begin()
         for position, observation in self._observations.since(self._position):
             self._position = position
@@ -54,6 +55,8 @@ class Discovery:
         self._due = time.monotonic() + max(PAUSE, REST * (time.monotonic() - started))
         self._new = 0
         for structure in changed:
-            self._catalogue.publish(structure, self._miner.of(structure), reserved=self._registry.tasks())
+            found, reserved = self._miner.of(structure), self._registry.tasks()
+            if not self._catalogue.publish(structure, found, reserved=reserved, epoch=self._learned):
+                return  # begun anew at the next step
         if changed:
             log.info("%d tasks are known from the traffic", len(self._catalogue.tasks()))

@@ -105,5 +105,5 @@ def decoded(folder: Path) -> str:
     rows = connection.execute("SELECT key, value FROM Cache").fetchall()
     connection.close()
     texts = [text for key, value in rows for text in (key, *leaves(json.loads(value)))]
-    pages = [path.read_bytes().decode("utf-8", "ignore") for path in folder.iterdir()]
+    pages = [path.read_bytes().decode("utf-8", "ignore") for path in folder.iterdir() if path.is_file()]
     return "\n".join([*texts, *pages])

@@ -28,7 +28,7 @@ BROKEN, MENDED = "the store can't be used, requests go on without it", "the stor
 
 @contextmanager
 def full(disk: Path, store: str = "store") -> Iterator[None]:
-    _checkpoint(disk / store)  # what is written next needs room
+    checkpoint(disk / store)  # what is written next needs room
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
@@ -37,9 +37,9 @@ def full(disk: Path, store: str = "store") -> Iterator[None]:
     filler.unlink()
 
 
-def _checkpoint(store: Path) -> None:
+def checkpoint(store: Path) -> None:
     connection = sqlite3.connect(store / "cache.db", isolation_level=None)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("PRAGMA walcheckpoint(TRUNCATE)")
     connection.close()
 
 
@@ -63,7 +63,7 @@ def locked(disk: Path, store: str = "store") -> Iterator[None]:
 def corrupt(disk: Path, store: str = "store") -> Iterator[None]:
     """Every page but the first is overwritten, and written back later."""
     database = disk / store / "cache.db"
-    _checkpoint(disk / store)
+    checkpoint(disk / store)
     whole = database.read_bytes()
     with database.open("r+b") as file:
         file.seek(4_096)

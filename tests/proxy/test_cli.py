@@ -98,7 +98,7 @@ def test_the_report_opens_with_where_the_bill_went(report):
         "asked that nothing of them be kept: 1 requests",
     ):
         assert sentence in said, sentence
-    assert "│ x[y] " in text
+    assert "\n  x[y] " in text
     assert text.index("live") < text.index("What could be saved") < text.index("tokens")
 
 
@@ -124,7 +124,7 @@ def test_what_a_task_could_save_is_said_in_a_few_lines(report):
 
 def test_calls_of_unknown_cost_are_marked_in_the_table(report):
     call = Charge("-", "m", "serve", "original", Usage(1), None, reason="tools", endpoint=CHAT)
-    assert " ? │" in report(call)
+    assert " ? " in report(call).splitlines()[-1]
     assert "0.5000 + ?" in report(call._replace(cost=0.5))
 
 

@@ -86,6 +86,13 @@ def test_an_hour_of_traffic_is_not_taken_for_a_rate(store, book, terms):
     assert found(store, terms)["mood"].worth.seen.calls_per_day == 100
 
 
+def test_an_ignored_task_is_none_to_save_with_unless_it_is_declared(store, book, terms, view_of):
+    book(1, n=100)
+    book(1, MOOD._replace(task="other"), n=100)
+    ledger, views = Ledger(store), {"other": view_of(Task("other", "Tell."))}
+    assert {one.task for one in possible_savings(ledger, views, terms, {"mood", "other"})} == {"other"}
+
+
 def test_only_the_last_week_counts(store, book, terms):
     book(24 * 9, n=5_000)
     assert found(store, terms) == {}

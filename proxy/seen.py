@@ -1,0 +1,86 @@
+"""The recognised tasks and their traffic of the last days, for the commands and /admin alike."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from compiler.ledger import Ledger, Sums
+from compiler.recognition.catalogue import Catalogue, Recognised
+from compiler.recognition.template import Template
+from compiler.store import Store
+
+LAST = timedelta(days=7)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`share`: of what all calls of the app cost."""
+
+    task: Recognised
+    templates: list[Template]
+    calls: int
+    calls_a_day: float
+    usd: float
+    share: float
+
+    @property
+    def stage(self) -> str:
+        return "ignored" if self.task.ignored else "observing"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.task.name,
+            "stage": self.stage,
+            "merged": self.task.merged,
+            "model": self.templates[0].model if self.templates else "",
+            "tenant": self.templates[0].tenant if self.templates else "",
+            "calls": self.calls,
+            "calls_a_day": self.calls_a_day,
+            "cost_usd": self.usd,
+            "share_of_cost": self.share,
+            "templates": [
+                {"id": t.id, "text": t.shown(), "variants": t.variants, "learned_from": t.seen} for t in self.templates
+            ],
+        }
+
+
+@dataclass
+class _Traffic:
+    first: datetime
+    sums: Sums = field(default_factory=Sums)
+
+    def calls_a_day(self, now: datetime) -> float:
+        """From its first call on; less than a day of traffic is taken for a day's."""
+        return self.sums.requests / max(1.0, (now - self.first) / DAY)
+
+
+def seen_tasks(store: Store) -> list[Seen]:
+    """The recognised ones, the dearest first. Raises StoreError."""
+    catalogue, now = Catalogue(store), datetime.now(UTC)
+    templates = {template.id: template for template in catalogue.templates()}
+    traffic, total = _traffic(Ledger(store), now)
+    found = []
+    for name, task in catalogue.tasks().items():
+        mine = traffic.get(name, _Traffic(now))
+        its = [templates[id_] for id_ in task.templates if id_ in templates]
+        share = mine.sums.cost / total if total else 0.0
+        found.append(Seen(task, its, mine.sums.requests, mine.calls_a_day(now), mine.sums.cost, share))
+    return sorted(found, key=lambda one: (-one.usd, -one.calls, one.task.name))
+
+
+def seen_task(store: Store, name: str) -> Seen | None:
+    return next((one for one in seen_tasks(store) if one.task.name == name), None)
+
+
+def _traffic(ledger: Ledger, now: datetime) -> tuple[dict[str, _Traffic], float]:
+    """By task, and what all of it cost."""
+    found: dict[str, _Traffic] = {}
+    total = 0.0
+    for hour, name, row, sums in ledger.hours(LAST):
+        if row.role == "serve":
+            mine = found.setdefault(name, _Traffic(now))
+            mine.first = min(mine.first, hour)
+            mine.sums.add(sums)
+            total += sums.cost
+    return found, total

@@ -1,0 +1,324 @@
+"""What is known of recognised tasks, and what a person decides about them, at a terminal."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import compiler.ledger
+import proxy.seen
+from compiler.ledger import Charge, Ledger, Tally
+from compiler.pricing import Usage
+from compiler.recognition.catalogue import Catalogue
+from compiler.registry import Registry
+from compiler.store import Store
+from proxy.cli import main
+from proxy.configfile import load_settings
+from proxy.declare import configured_tasks
+from proxy.seen import seen_tasks
+from tests.learned import SUMMARY, TITLE, TOXIC, learn, observed, request, some
+
+CONFIG = """
+upstreams: {x: {base_url: "http://127.0.0.1:9/v1", api_key: none}}
+store: {url: "file:store"}
+models: {meta: gpt-4.1, judge: gpt-4.1-mini, production: [gpt-4.1-nano]}
+tasks: {declared: {description: "Never called."}}
+"""
+ONE, TWO, THREE = "decide-whether-comment-toxic", "summarise-mail-colleague-one-sentence", "write-title-article"
+LANGUAGES = ("French", "German", "Polish")
+TRANSLATE = "Translate the text below into {}. Keep names and numbers as they are.\nText: {{}}"
+CALL = Charge(ONE, "gpt-4.1", "serve", "original", Usage(2_000, 50), 0.01, ends_request=True, reason="observe")
+NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "cuecard.yaml").write_text(CONFIG)
+    learn(tmp_path / "store", *some(TOXIC), *some(SUMMARY), *some(TITLE))
+    with Store(tmp_path / "store") as store:
+        Registry(store).declare(configured_tasks(load_settings(tmp_path / "cuecard.yaml")), "config")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(main, [*arguments, "--config", str(folder / "cuecard.yaml")])
+        assert done.exit_code == code, done.output
+        return done
+
+    return run
+
+
+@pytest.fixture
+def tasks(run, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """`cuecard tasks …`, its options in front."""
+
+    def tasks(*arguments: str, code: int = 0) -> Result:
+        command = ["tasks", "--config", str(folder / "cuecard.yaml"), *arguments]
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == code, done.output
+        return done
+
+    return tasks
+
+
+def book(folder: Path, *charges: Charge) -> None:
+    tally = Tally()
+    for charge in charges:
+        tally.add(charge)
+    with Store(folder / "store") as store:
+        Ledger(store).add(tally)
+
+
+def known(folder: Path) -> dict[str, Any]:
+    with Store(folder / "store") as store:
+        return Catalogue(store).tasks()
+
+
+def listed(run) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in json.loads(run("tasks", "--json").stdout)["recognised"]}
+
+
+# What is seen
+
+
+def test_the_list_fits_80_columns_the_dearest_first(run, folder):
+    book(folder, *[CALL] * 30, *[CALL._replace(task=TWO)] * 10)
+    text = run("tasks").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    lines = text.splitlines()
+    at = lines.index("recognised in the traffic of the last 7 days")
+    assert "task" in lines[at + 1]
+    assert [line.split() for line in lines[at + 2 :] if not line.startswith(" ")] == [
+        [ONE, "observing", "30", "75.0", "%"],
+        [TWO, "observing", "10", "25.0", "%"],
+        [THREE, "observing", "0.0", "0.0", "%"],
+    ]
+    said = " ".join(text.split())
+    assert "user: Decide whether the comment is toxic. Answer with yes or no, nothing else. Comment: {text1}" in said
+    assert "declared" in said
+    assert "Never called." not in said
+
+
+def test_a_long_template_is_shortened_in_the_list_and_whole_in_the_json(run, folder):
+    long = f"Read this. {'Mind the rules of the house, and what was said before. ' * 10}Now summarise: {{}}"
+    learn(folder / "store", *some(long))
+    assert "…" in run("tasks").stdout
+    (text,) = {t["text"] for one in listed(run).values() for t in one["templates"] if "rules" in t["text"]}
+    assert text.count("Mind the rules") == 10
+
+
+def test_an_empty_store_says_what_to_do(tmp_path):
+    (tmp_path / "cuecard.yaml").write_text(CONFIG.replace("tasks:", "#"))
+    text = CliRunner().invoke(main, ["tasks", "--config", str(tmp_path / "cuecard.yaml")]).stdout
+    assert text.startswith("no task yet: send traffic")
+
+
+def test_the_json_has_all_of_a_task(run, folder):
+    book(folder, *[CALL] * 30, *[CALL._replace(task="-", reason="tools")] * 10)
+    found = json.loads(run("tasks", "--json").stdout)
+    assert [one["task"]["name"] for one in found["declared"]] == ["declared"]
+    one = found["recognised"][0]
+    (template,) = one.pop("templates")
+    cost, share = one.pop("cost_usd"), one.pop("share_of_cost")
+    assert (cost, share) == (pytest.approx(0.3), pytest.approx(0.75))  # of what all the app's calls cost
+    assert one == {
+        "name": ONE,
+        "stage": "observing",
+        "merged": False,
+        "model": "fake-strong",
+        "tenant": "default",
+        "calls": 30,
+        "calls_a_day": 30.0,
+    }
+    assert template["learned_from"] == 20
+    assert template["text"].startswith("user: Decide whether the comment is toxic.")
+
+
+@pytest.mark.parametrize(
+    ("booked", "calls", "a_day"),
+    [
+        ({0: 100}, 100, 100.0),  # less than a day is taken for a day's
+        ({23: 100}, 100, 100.0),
+        ({60: 300, 1: 200}, 500, 500 / (60.5 / 24)),
+        ({24 * 9: 5_000, 24: 100}, 100, 100 / (24.5 / 24)),  # only the last 7 days count
+        (dict.fromkeys(range(0, 24 * 8, 6), 12), 348, 348 / (168.5 / 24)),
+        ({24 * 9: 5_000}, 0, 0.0),
+    ],
+)
+def test_calls_a_day_are_those_of_the_last_seven_from_the_first_on(folder, monkeypatch, booked, calls, a_day):
+    """`booked`: how many calls, so many hours ago. What another task did before is no day of this one's."""
+    for hours, number in booked.items():
+        _at(monkeypatch, NOW - timedelta(hours=hours))
+        book(folder, *[CALL] * number)
+    _at(monkeypatch, NOW - timedelta(hours=150))
+    book(folder, CALL._replace(task=TWO, cost=0.5))
+    _at(monkeypatch, NOW)
+    with Store(folder / "store") as store:
+        one = next(one for one in seen_tasks(store) if one.task.name == ONE)
+    assert one.calls == calls
+    assert one.calls_a_day == pytest.approx(a_day, rel=0.01)
+    assert one.share == pytest.approx(calls * 0.01 / (calls * 0.01 + 0.5))
+
+
+def _at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return moment
+
+    monkeypatch.setattr(compiler.ledger, "datetime", Clock)
+    monkeypatch.setattr(proxy.seen, "datetime", Clock)
+
+
+def test_show_has_the_traffic_and_the_template_to_the_letter(run, folder):
+    book(folder, *[CALL] * 30)
+    text = run("show", ONE).stdout
+    assert text.startswith(f"{ONE}: observing, 30.0 calls a day, 100.0 % of the spend\n")
+    assert "asked of fake-strong, learned from 20 requests\n" in text
+    assert "user: Decide whether the comment is toxic. Answer with yes or no, nothing else.\nComment: {text1}" in text
+    assert json.loads(run("show", ONE, "--json").stdout) == listed(run)[ONE]
+    assert "declared: observing" in run("show", "declared").stdout
+
+
+def test_values_that_split_are_shown_until_a_person_merges_them(run, tasks, folder):
+    learn(folder / "store", *(o for one in LANGUAGES for o in some(TRANSLATE.format(one))))
+    (name,) = set(known(folder)) - {ONE, TWO, THREE}
+    assert "3 choices of enumerated values, each a task of its own" in run("show", name).stdout
+    with Store(folder / "store") as store:
+        before = _recognised(store, TRANSLATE.format("French"))
+    assert before.startswith(f"{name}~")
+    tasks("merge", name)
+    text = run("show", name).stdout
+    assert "3 choices of enumerated values\n" in text
+    with Store(folder / "store") as store:
+        assert _recognised(store, TRANSLATE.format("French")) == name
+
+
+def _recognised(store: Store, prompt: str) -> str:
+    body = request(prompt, "Nothing of it was seen before")
+    found = Catalogue(store).recognition().name(observed(body).structure, [body["messages"][0]["content"]])
+    return found.variant if found else ""
+
+
+# What a person decides
+
+
+def test_a_task_gets_another_name_and_what_was_booked_stays_under_the_old_one(run, tasks, folder):
+    book(folder, *[CALL] * 30)
+    assert tasks("rename", ONE, "moderation").stdout == f"{ONE} is now moderation\n"
+    assert set(known(folder)) == {"moderation", TWO, THREE}
+    assert listed(run)["moderation"]["calls"] == 0
+    assert ONE in json.loads(run("report", "--json").stdout)["tasks"]
+    tasks("rename", "moderation", "moderation", code=2)  # it is taken
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rename", ONE, TWO], "there is a task"),
+        (["rename", ONE, "declared"], "there is a task"),
+        (["rename", ONE, "Not A Name"], "is no task name"),
+        (["rename", ONE, "name~1a2b"], "is no task name"),
+        (["rename", "nope", "other"], "no task 'nope' was recognised"),
+        (["rename", "declared", "other"], "no task 'declared' was recognised"),
+        (["ignore", ONE, "nope"], "no task 'nope' was recognised"),
+        (["ignore", "--undo", "nope"], "no task 'nope' was recognised"),
+        (["merge", ONE, "nope"], "no task 'nope' was recognised"),
+        (["merge", "nope"], "no task 'nope' was recognised"),
+        (["merge", "declared", ONE], "no task 'declared' was recognised"),
+    ],
+)
+def test_a_name_that_is_wrong_changes_nothing(tasks, folder, arguments, said):
+    before = known(folder)
+    done = tasks(*arguments, code=2)
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert known(folder) == before
+
+
+@pytest.mark.parametrize("arguments", [["rename", ONE], ["ignore"], ["merge"], ["ignore", "--undo"]])
+def test_something_has_to_be_named(tasks, folder, arguments):
+    before = known(folder)
+    assert "Missing argument" in tasks(*arguments, code=2).stderr
+    assert known(folder) == before
+
+
+def test_tasks_are_left_alone_and_taken_up_again(run, tasks, folder):
+    book(folder, *[CALL] * 30, *[CALL._replace(task=TWO)] * 10)
+    assert tasks("ignore", ONE, TWO).stdout == f"{ONE}, {TWO}: ignored\n"
+    assert {name: one["stage"] for name, one in listed(run).items()} == {
+        ONE: "ignored",
+        TWO: "ignored",
+        THREE: "observing",
+    }
+    assert "ignored" in run("tasks").stdout
+    assert json.loads(run("report", "--json").stdout)["possible_savings"] == {}
+    assert tasks("ignore", "--undo", ONE).stdout == f"{ONE}: no longer ignored\n"
+    assert [name for name, one in known(folder).items() if one.ignored] == [TWO]
+    assert list(json.loads(run("report", "--json").stdout)["possible_savings"]) == [ONE]
+
+
+def test_tasks_become_one_under_the_first_name(run, tasks, folder):
+    assert tasks("merge", TWO, ONE, TWO).stdout.startswith(f"{TWO}: one task of 2 template(s)")
+    assert set(known(folder)) == {TWO, THREE}
+    assert len(known(folder)[TWO].templates) == 2
+    assert "(and 1 more)" in run("tasks").stdout
+    with Store(folder / "store") as store:
+        assert {_recognised(store, prompt) for prompt in (TOXIC, SUMMARY)} == {TWO}
+
+
+def test_tasks_of_two_tenants_are_never_one(tasks, folder):
+    learn(folder / "store", *some(TOXIC, tenant="key-0123456789ab"))
+    before = known(folder)
+    assert f"{ONE}-2" in before
+    assert "different tenants" in tasks("merge", ONE, f"{ONE}-2", code=2).stderr
+    assert known(folder) == before
+
+
+def test_what_was_decided_stays_when_the_learner_looks_again(tasks, folder):
+    tasks("rename", ONE, "moderation")
+    tasks("ignore", "moderation")
+    tasks("merge", TWO, THREE)
+    before = known(folder)
+    learn(folder / "store", *some(TOXIC, 40), *some("Is this mail spam? Say yes or no.\nMail: {}"))
+    assert {name: known(folder)[name] for name in before} == before
+    assert len(known(folder)) == 3
+
+
+# What the report makes of it
+
+
+def test_the_report_says_of_recognised_tasks_what_they_could_save_and_where_the_rest_went(run, tasks, folder):
+    tasks("ignore", TWO)
+    book(
+        folder,
+        *[CALL] * 5_000,
+        *[CALL._replace(task=TWO, reason="ignored")] * 20,
+        *[CALL._replace(task="-", reason="catch_all")] * 3,
+        *[CALL._replace(task="-", reason="unrecognised")] * 2,
+        CALL._replace(task=THREE, reason="tools"),
+    )
+    found = json.loads(run("report", "--json").stdout)
+    steps = {step["name"]: step for step in found["funnel"]["steps"]}
+    left_out = {(n, g["reason"]): g["calls"] for n, step in steps.items() for g in step["excluded"]}
+    assert left_out == {
+        ("eligible", "tools"): 1,
+        ("matched", "catch_all"): 3,
+        ("matched", "unrecognised"): 2,
+        ("live", "observe"): 5_000,
+        ("live", "ignored"): 20,
+    }
+    assert list(found["possible_savings"]) == [ONE], "an ignored task is none that one thinks of compiling"
+    assert found["possible_savings"][ONE]["verdict"] in ("worth it", "perhaps")
+    text = run("report").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\ndecide-whether-comment-" in text
+    assert "net saving" not in text, "nothing was spent to save"
