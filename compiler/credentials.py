@@ -41,6 +41,8 @@ _PASS = frozenset(("pwd", "pw", "pin", "kennwort", "contraseña", "mot de passe"
 _SHORT = frozenset(
     ("pass", "pwd", "pw", "pin", "key", "sig", "signature", "auth", "cookie")
 )  # also parts of other words
+_WEAK = _SHORT - {"key"}  # say nothing of what follows later
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OF_KEY = re.compile(r"(?:api|access|private|account|auth|signing|encryption)[ _-]?\Z")
 _VALUE = r"""[^\s"'`<>,;{}\[\]\\\x00]{4,256}"""
 _ASSIGNED = re.compile(
@@ -84,7 +86,7 @@ def _named(text: str) -> Iterator[tuple[int, int]]:
             continue
         if (match := _ASSIGNED.match(text, word.end())) and (span := _value(text, match, kind)):
             yield span
-        elif long and (match := _LONG.match(text, word.end())) and _is_random(match["value"], 32):
+        elif long and word[0] not in _WEAK and (match := _LONG.match(text, word.end())) and _is_key(match["value"]):
             yield match.span("value")
 
 
@@ -115,6 +117,10 @@ def _value(text: str, match: re.Match[str], kind: str) -> tuple[int, int] | None
     plain = value.replace(" ", "").isalpha()
     loose = match["is"] or (match["sign"] == ":" and match["quoted"] is None and _PROSE.match(text, end))
     return None if plain and (loose or " " in value) else (start, end)
+
+
+def _is_key(value: str) -> bool:
+    return _is_random(value, 32) and not _UUID.fullmatch(value)
 
 
 def _is_random(value: str, at_least: int) -> bool:

@@ -26,13 +26,14 @@ _IBAN = re.compile(rf"[0-9](?<=[A-Za-z]{{2}}.)(?<![{_W}]...)[0-9](?=[ -]?[0-9A-Z
 _IBAN_REST = {n: re.compile(rf"(?:[ -]?[0-9A-Za-z]){{{n - 4}}}(?![{_W}])") for n in set(_IBAN_LENGTHS.values())}
 
 _GAPS = " ./()-"
-_GAP = r"(?:\.|[ /()-]{0,3}+)"  # a dot before a space ends a sentence
+_GAP = r"(?:\.|[ /)-]{0,3}+)"  # a dot before a space ends a sentence
 _OPEN = r"(?:\((?=[0-9]{1,5}\)))"  # not the bracket around the whole
+_GAP_OPEN = r"(?:\.|[ /()-]{0,3}+)"  # a bracket opens after the country code, or another number begins
 _PHONE_FIRST = re.compile(rf"[+(0-9](?<![{_W}+].)(?<![0-9]\..)")
 _PHONE_HEAD = re.compile(r"\+ ?[1-9]|00[1-9]|\(?0[1-9]|\(?[2-9][0-9]{2}[) .-]|1[ .-]?\(?[2-9][0-9]{2}|1[3-9][0-9][ -]")
-_PHONE_RUN = re.compile(rf"(?:\+ ?)?\(?[0-9](?:{_GAP}[0-9]){{6,18}}+")
+_PHONE_RUN = re.compile(rf"(?:\+ ?)?\(?[0-9](?:{_GAP_OPEN}[0-9]){{4}}(?:{_GAP}[0-9]){{2,14}}+")
 _PHONE = re.compile(
-    rf"\+ ?1(?:{_GAP}[0-9]){{10}}|\+ ?[2-9](?:{_GAP}[0-9]){{6,14}}|00[1-9](?:{_GAP}[0-9]){{7,14}}"
+    rf"\+ ?1{_GAP_OPEN}[0-9](?:{_GAP}[0-9]){{9}}|(?:\+ ?[2-9]|00[1-9])(?:{_GAP_OPEN}[0-9]){{3}}(?:{_GAP}[0-9]){{3,11}}"
     rf"|{_OPEN}?0[1-9](?:{_GAP}[0-9]){{7,10}}"
     r"|(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}"
     r"|1[3-9][0-9]([ -])[0-9]{4}\1[0-9]{4}"

@@ -4,8 +4,9 @@ One map for all texts of an example, so "the e-mail in the document is X" stays 
 not found: nothing here knows a name from another word. Full-width, Arabic-Indic and Devanagari digits count as digits.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from compiler.surrogate import canonical, dressed, kept_of_phone, surrogate
 __all__ = ["REDACTED", "TYPES", "Redactor", "Span", "redact", "redact_values", "spans"]
 
 _TRIES = 50
-_BEFORE, _BEHIND = 40, 12  # what of a text around a value can decide of which type it is
+_BEFORE, _BEHIND = 40, 24  # what of a text around a value can decide of which type it is
 _APART = "\n\0\n"
 _AS_NUMBER = 1_000  # whole numbers from here on may be a card, a phone, a PIN
 _NAMED = 256  # characters of the longest value that its key is read with
@@ -40,6 +41,33 @@ def redact_values(values: Sequence[Any]) -> list[Any]:
     return [_rebuilt(value, new) for value in values]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What is to be replaced in a text."""
+
+    text: str
+    spans: list[Span]
+
+    def value(self, span: Span) -> str:
+        return self.text[span.start : span.end]
+
+    def key(self, span: Span) -> _Key:
+        return span.type, canonical(span.type, self.value(span))
+
+    def dressed(self, new: Mapping[_Key, str]) -> Iterator[tuple[int, int, str]]:
+        for span in self.spans:
+            if (chosen := new.get(self.key(span))) is not None:
+                yield span.start, span.end, dressed(span.type, chosen, self.value(span))
+
+    def replaced(self, new: Mapping[_Key, str]) -> str:
+        """By what is known so far; of the same length."""
+        pieces, done = [], 0
+        for start, end, value in self.dressed(new):
+            pieces += [self.text[done:start], value]
+            done = end
+        return "".join([*pieces, self.text[done:]])
+
+
 class Redactor:
     """The map of one example, and its draw. What `text` has given out can't be mended when a later text shows that a
     word in it was a password: `texts` looks at all of them first."""
@@ -56,36 +84,39 @@ class Redactor:
 
     def texts(self, texts: Sequence[str]) -> list[str]:
         readings = [Reading(text) for text in texts]
-        found = [sensitive(reading.text) for reading in readings]
-        self._learn((span, reading.text) for reading, of_it in zip(readings, found, strict=True) for span in of_it)
+        found = [_Found(reading.text, sensitive(reading.text)) for reading in readings]
+        self._learn(found)
         return [self._rewritten(*one) for one in zip(readings, found, strict=True)]
 
-    def _learn(self, found: Iterable[tuple[Span, str]]) -> None:
+    def _learn(self, found: Sequence[_Found]) -> None:
         """A phone number in another form than one before follows that one, so it waits for it."""
-        unknown: dict[_Key, tuple[Span, str]] = {}
-        for span, text in found:
-            key = span.type, canonical(span.type, text[span.start : span.end])
-            if key not in self._new:
-                unknown.setdefault(key, (span, text))
+        unknown: dict[_Key, tuple[_Found, Span]] = {}
+        for of_it in found:
+            for span in of_it.spans:
+                if (key := of_it.key(span)) not in self._new:
+                    unknown.setdefault(key, (of_it, span))
         self._taken.update(value for _, value in unknown)
         later = other_forms([value for kind, value in unknown if kind == "phone"])
         for waits in (False, True):
             batch = {key: where for key, where in unknown.items() if (key[0] == "phone" and key[1] in later) == waits}
-            for key, new in self._made(batch).items():
-                self._new[key] = new
-                self._known.add(*key, new)
+            made = self._made(batch)
+            self._new |= made
+            for (kind, old), new in made.items():
+                self._known.add(kind, old, new)
 
-    def _made(self, batch: Mapping[_Key, tuple[Span, str]]) -> dict[_Key, str]:
+    def _made(self, batch: Mapping[_Key, tuple[_Found, Span]]) -> dict[_Key, str]:
         """Surrogates that are taken for the same type where the original first stands: drawn again until they are."""
         made: dict[_Key, str] = {}
         left = list(batch)
         for attempt in range(_TRIES):
             for key in left:
-                span, text = batch[key]
-                value = text[span.start : span.end]
+                value = batch[key][0].value(batch[key][1])
                 form = self._known.phone(key[1], kept_of_phone(value)) if key[0] == "phone" and not attempt else None
                 made[key] = form or self._drawn(key, value)
-            left = [left[i] for i in _misfits([(*batch[key], made[key]) for key in left])]
+            places = [batch[key] for key in left]
+            texts = {id(of_it): of_it for of_it, _ in places}
+            new = {key: of_it.replaced(ChainMap(made, self._new)) for key, of_it in texts.items()}
+            left = [left[i] for i in _misfits([(of_it.text, new[id(of_it)], span) for of_it, span in places])]
             if not left:
                 break
         return made
@@ -99,42 +130,34 @@ class Redactor:
                 domain = self._domains.setdefault(old.rpartition("@")[2], drawn.rpartition("@")[2])
                 drawn = drawn.rpartition("@")[0] + "@" + domain
             new = drawn if drawn != old else new
-            if new not in self._taken:
-                break
+            if new not in self._taken and not (kind == "phone" and len(new) > 12 and luhn(new) == 0):
+                break  # a long phone number is not to be taken for a card where its digits stand alone
         self._taken.add(new)
         return new
 
-    def _rewritten(self, reading: Reading, found: list[Span]) -> str:
-        text = reading.text
-        new = []
-        for span in found:
-            value = text[span.start : span.end]
-            surrogate = self._new[span.type, canonical(span.type, value)]
-            new.append((span.start, span.end, dressed(span.type, surrogate, value)))
-        new += self._known.find(blanked(text, [(span.start, span.end) for span in found]))
+    def _rewritten(self, reading: Reading, found: _Found) -> str:
+        new = [*found.dressed(self._new)]
+        new += self._known.find(blanked(found.text, [(span.start, span.end) for span in found.spans]))
         pieces, done = [], 0
         for start, end, value in sorted(new):
-            if start < done:
-                continue
-            pieces += [reading.raw[reading.place(done) : reading.place(start)], reading.written(start, value)]
-            done = end
+            if start >= done:
+                pieces += [reading.raw[reading.place(done) : reading.place(start)], reading.written(start, value)]
+                done = end
         return "".join([*pieces, reading.raw[reading.place(done) :]])
 
 
-def _misfits(made: Sequence[tuple[Span, str, str]]) -> list[int]:
-    """Which of them would not be of their type in the original's place. All at once: a scan has a price of its own."""
-    old, new, starts, length = [], [], [], 0
-    for span, text, chosen in made:
-        value = text[span.start : span.end]
-        before, behind = text[max(0, span.start - _BEFORE) : span.start], text[span.end : span.end + _BEHIND]
-        old.append(f"{before}{value}{behind}{_APART}")
-        new.append(f"{before}{dressed(span.type, chosen, value)}{behind}{_APART}")
-        starts.append(length)
+def _misfits(places: Sequence[tuple[str, str, Span]]) -> list[int]:
+    """Where the new text is not of the type that the old one is. All at once: a scan has a price of its own."""
+    old, new, own, length = [], [], [], 0
+    for before, after, span in places:
+        first = max(0, span.start - _BEFORE)
+        around = slice(first, span.end + _BEHIND)
+        old.append(before[around] + _APART)
+        new.append(after[around] + _APART)
+        own.append(Span(span.start - first + length, span.end - first + length, span.type))
         length += len(old[-1])
-    unlike = set(read_spans("".join(old))) ^ set(read_spans("".join(new)))
-    wrong = {bisect_right(starts, span.start) - 1 for span in unlike}
-    wrong.update(i for i, (span, _, n) in enumerate(made) if span.type == "phone" and len(n) > 12 and luhn(n) == 0)
-    return sorted(wrong)
+    lost = set(read_spans("".join(old))) - set(read_spans("".join(new)))
+    return [i for i, span in enumerate(own) if span in lost]
 
 
 def _walk(values: Sequence[Any]) -> Iterator[Any]:

@@ -187,6 +187,7 @@ def test_a_short_number_is_a_phone_after_a_word_for_it(text):
         "std::vector, a::b, add::bad, ::1, 127.0.0.1, 0.0.0.0, 255.255.255.0, 999.1.1.1",
         "The password is incorrect. Password: please choose one. password: string, token: none, max_tokens: 4096",
         "password=${DB_PASSWORD} password=**** password=get_password() api_key=os.environ['KEY1234567']",
+        "a pin of 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b at x.pw.uk 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
         "key: ORD-48213, cache key = user:12345:profile:v2:abcdef, Sort key: created_at_2024_01",
         "sk-learn-something-else-entirely, task-sk-abc, the bearer of news, compass: north, monkey=banana42",
         "May 24 people come in 2026? The 5 may be late, um 10 am Bahnhof",
@@ -198,6 +199,12 @@ def test_look_alikes_are_not_touched(text):
     assert typed(text) == []
 
 
+def test_an_id_is_a_secret_only_right_behind_the_word_for_one():
+    assert typed("token of session 123e4567-e89b-12d3-a456-426614174000") == [
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000")
+    ]
+
+
 def test_a_url_is_one_span_whatever_it_holds():
     url = "https://user:pw@10.1.2.3/a?token=abcd12345678&to=john@acme.com&on=2026-11-24"
     assert typed(f"({url}).") == [("url", url)]
@@ -206,7 +213,8 @@ def test_a_url_is_one_span_whatever_it_holds():
 def test_what_follows_a_number_is_not_taken_for_a_part_of_it():
     text = "+1 555 123 4567 10:42, 0170 1234567 - 24 hours. 0171 1234567 3 times. "
     text += "0170 7654321 2026-11-24; 4111 1111 1111 1111 123 12/27, "
-    text += "+44 20 7946 0958 10-20, +33 1 23 45 67 89 24 fois, ORD-48213 4111 1111 1111 1111"
+    text += "+44 20 7946 0958 10-20, +49-170-1234567 (555) 123-4567, +33 1 23 45 67 89 24 fois, "
+    text += "ORD-48213 4111 1111 1111 1111"
     assert typed(text) == [
         ("phone", "+1 555 123 4567"),
         ("datetime", "10:42"),
@@ -216,6 +224,8 @@ def test_what_follows_a_number_is_not_taken_for_a_part_of_it():
         ("datetime", "2026-11-24"),
         ("card", "4111 1111 1111 1111"),
         ("phone", "+44 20 7946 0958"),
+        ("phone", "+49-170-1234567"),
+        ("phone", "(555) 123-4567"),
         ("phone", "+33 1 23 45 67 89"),
         ("card", "4111 1111 1111 1111"),
     ]
