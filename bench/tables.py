@@ -6,6 +6,7 @@ from rich.table import Table
 
 from bench.figures import Bar, Row
 from bench.processes import Footprint
+from bench.scoring import Score
 from bench.servers import Kind
 
 TITLES: dict[Kind, str] = {
@@ -64,3 +65,32 @@ def verdicts(bars: Sequence[Bar]) -> Table:
         verdict = "pass" if bar.passed else "" if bar.seen is None else "[red]FAIL[/]"
         table.add_row(bar.name, bar.wanted, seen, f"({verdict})" if bar.told and verdict else verdict)
     return table
+
+
+def recognition(rows: Iterable[tuple[str, Score]]) -> Table:
+    table = Table(title="Task types told apart; shares in % of requests, means over the seeds", title_justify="left")
+    table.add_column("recogniser")
+    shares = ("wrong", "wrong\nadv.", "homo-\ngen.", "com-\nplete", "recog-\nnised", "catch\n-all")
+    figures = ("ids a\ntype", "max", "edits\na", "edits\nb", "edits\nc", "learn\ns", "p50\nµs", "p99\nµs")
+    for heading in shares + figures:
+        table.add_column(heading, justify="right")
+    for name, score in rows:
+        table.add_row(
+            name,
+            *map(_percent, (score.wrong, score.wrong_adversarial)),
+            *(_shown(value, 3) for value in (score.homogeneity, score.completeness)),
+            *map(_percent, (score.recognised, score.catch_all)),
+            f"{score.ids_mean:.1f}",
+            f"{score.ids_max:.0f}",
+            *map(_percent, (score.edits_a, score.edits_b, score.edits_c)),
+            f"{score.learn_seconds:.1f}",
+            *(f"{value:,.0f}" for value in (score.p50_us, score.p99_us)),
+        )
+    return table
+
+
+def _percent(share: float | None) -> str:
+    """With as many digits as it takes not to show a small share as none."""
+    if share is None:
+        return "-"
+    return f"{share:.1%}".rstrip("%") if share >= 0.001 or share == 0 else f"{share:.2%}".rstrip("%")

@@ -5,6 +5,7 @@ BudgetExceeded      a dollar cap would be passed by the next call
 ModelFailed         a background call got no usable answer
     ModelBusy       the upstream said 429: background work stops for a while
     ModelRefused    the model refused or returned nothing
+UnknownTask         nobody declared a task of that name, and none was recognised
 CompileFailed       no card: carries the reason an operator reads
 """
 
@@ -42,6 +43,10 @@ class ModelBusy(ModelFailed):
 
 
 class ModelRefused(ModelFailed):
+    pass
+
+
+class UnknownTask(CompilerError):
     pass
 
 

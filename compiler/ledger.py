@@ -1,24 +1,29 @@
-"""Where every dollar goes: sums by hour, task, model, role and route, added in one transaction a flush."""
+"""Where every dollar goes: sums by hour, task, model, role, route, reason and endpoint, added in one transaction a
+flush."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from compiler.pricing import Usage
 from compiler.store import Store
 
-Part = Literal["whole", "call", "tokens"]
+Part = Literal["whole", "call", "tokens", "unmetered"]
 Role = Literal["serve", "shadow", "compile", "judge", "conductor", "expert"]
 KEEP_HOURLY_SECONDS = 400 * 24 * 3_600
 KEEP_POSITION_SECONDS = 8 * 24 * 3_600
+HOUR, HOUR_CHARS = "%Y-%m-%dT%H", 13
 UNDECLARED = "-"  # the task of a request that belongs to none
 
 
 class Charge(NamedTuple):
     """One upstream call. `cost` and `baseline` in USD; None where no price or no estimate is known.
 
-    A call whose tokens have to be counted comes in two parts, so that a kill in between loses its tokens only.
+    A call whose tokens have to be counted comes in two parts, so that a kill in between loses its tokens only. One that
+    is paid for and told no usage is `unmetered`: nobody but its upstream knows what it cost.
+
+    `reason` says why the app's request was left as it was; `endpoint` is the path it came to. Both are of a fixed list.
 
     `ends_request` is true for the one call of a client's request that answered it, so that requests can be counted
     beside calls; `incumbent` when the app's own model answered, so that its habits (output length) can be learned.
@@ -36,10 +41,16 @@ class Charge(NamedTuple):
     ends_request: bool = False
     incumbent: bool = False
     part: Part = "whole"
+    reason: str = ""
+    endpoint: str = ""
+    unrecorded: bool = False  # the request asked that nothing of it be kept; said with the call that ends it
 
 
 @dataclass
 class Sums:
+    """`unpriced`: calls whose cost isn't known, for want of a price or of their tokens. `unmetered`: calls that are
+    paid for and named no usage; they are not among `calls`, which have a charge."""
+
     calls: int = 0
     requests: int = 0
     failed: int = 0
@@ -53,6 +64,8 @@ class Sums:
     cost: float = 0.0
     baseline: float = 0.0
     baselined: int = 0
+    unmetered: int = 0
+    unrecorded: int = 0
 
     def add(self, other: Self) -> None:
         for name in _SUMMED:
@@ -60,11 +73,16 @@ class Sums:
 
     def charge(self, charge: Charge) -> None:
         """One more call; written out, because it is done for every one."""
-        if charge.part != "tokens":
+        part = charge.part
+        if part != "tokens":
+            self.unrecorded += charge.unrecorded
+            if part == "unmetered":
+                self.unmetered += 1
+                return
             self.calls += 1
             self.requests += charge.ends_request
             self.failed += charge.failed
-        if charge.part != "call":
+        if part != "call":
             self._spend(charge)
 
     def _spend(self, charge: Charge) -> None:
@@ -87,10 +105,19 @@ class Sums:
 _SUMMED = tuple(f.name for f in fields(Sums))
 
 
+def _written(sums: Sums) -> dict[str, Any]:
+    """Without the zeros, which are most of it."""
+    return {name: value for name, value in vars(sums).items() if value}
+
+
 class Row(NamedTuple):
+    """`reason` and `endpoint` are empty where they were not kept: in rows of before, and in those of the background."""
+
     model: str
     role: str
     route: str
+    reason: str = ""
+    endpoint: str = ""
 
 
 class Incumbent(NamedTuple):
@@ -114,12 +141,12 @@ class Tally:
 
     def add(self, charge: Charge) -> None:
         rows = self.rows.setdefault((charge.tenant, charge.task), {})
-        row = Row(charge.model, charge.role, charge.route)
+        row = Row(charge.model, charge.role, charge.route, charge.reason, charge.endpoint)
         sums = rows.get(row)
         if sums is None:
             sums = rows[row] = Sums()
         sums.charge(charge)
-        if charge.incumbent and charge.part != "call" and not charge.failed and charge.task != UNDECLARED:
+        if charge.incumbent and charge.part in ("whole", "tokens") and not charge.failed and charge.task != UNDECLARED:
             usage = charge.usage
             seen = Incumbent(1, usage.input, usage.cached_input, usage.output)
             self.incumbents[charge.task] = seen.plus(self.incumbents.get(charge.task, Incumbent()))
@@ -144,7 +171,7 @@ class Ledger:
         """
         if not tally.rows:
             return
-        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+        hour = datetime.now(UTC).strftime(HOUR)
         with self._store.transact():
             if journal:
                 self._store.put(f"journal:{journal[0]}", journal[1], expire=KEEP_POSITION_SECONDS)
@@ -158,10 +185,10 @@ class Ledger:
         rows = self._read(key)
         for row, sums in added.items():
             rows.setdefault(row, Sums()).add(sums)
-        self._store.put(key, [[*row, asdict(sums)] for row, sums in rows.items()], expire=expire)
+        self._store.put(key, [[*row, _written(sums)] for row, sums in rows.items()], expire=expire)
 
     def _read(self, key: str) -> dict[Row, Sums]:
-        return {Row(model, role, route): Sums(**sums) for model, role, route, sums in self._store.get(key, [])}
+        return {Row(*names): Sums(**sums) for *names, sums in self._store.get(key, [])}
 
     def position(self, journal_id: str) -> int:
         """How far of a journal is in the ledger."""
@@ -172,10 +199,19 @@ class Ledger:
 
     def rows(self, since: timedelta | None = None) -> Iterator[tuple[str, Row, Sums]]:
         """(task, row, sums) over all tenants: all time, or from the full hour that holds `since` ago."""
-        prefix = "totals:" if since is None else "ledger:"
-        first = "" if since is None else (datetime.now(UTC) - since).strftime("ledger:%Y-%m-%dT%H")
-        for key in self._store.keys(prefix):
+        if since is not None:
+            for _, task, row, sums in self.hours(since):
+                yield task, row, sums
+            return
+        for key in self._store.keys("totals:"):
+            for row, sums in self._read(key).items():
+                yield key.rpartition(":")[2], row, sums
+
+    def hours(self, since: timedelta) -> Iterator[tuple[datetime, str, Row, Sums]]:
+        """(hour, task, row, sums), from the full hour that holds `since` ago."""
+        first = (datetime.now(UTC) - since).strftime(f"ledger:{HOUR}")
+        for key in self._store.keys("ledger:"):
             if key >= first:
-                task = key.rpartition(":")[2]
+                hour = datetime.strptime(key[len("ledger:") :][:HOUR_CHARS], HOUR).replace(tzinfo=UTC)
                 for row, sums in self._read(key).items():
-                    yield task, row, sums
+                    yield hour, key.rpartition(":")[2], row, sums

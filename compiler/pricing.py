@@ -77,15 +77,16 @@ class Rates:
     tiers: tuple[Tier, ...]  # descending `above`; the last one is 0
 
     def cost(self, usage: Usage) -> float:
+        return self.cost_of(usage.input, usage.cached_input, usage.cache_write, usage.output)
+
+    def cost_of(self, inputs: float, cached: float, written: float, outputs: float) -> float:
+        """The same for mean tokens, which are no whole numbers."""
         tier = self.tiers[-1]
         if len(self.tiers) > 1:
-            tier = next((t for t in self.tiers if usage.input > t.above), tier)
-        fresh = max(0, usage.input - usage.cached_input - usage.cache_write)
+            tier = next((t for t in self.tiers if inputs > t.above), tier)
+        fresh = max(0, inputs - cached - written)
         return (
-            fresh * tier.input
-            + usage.cached_input * tier.cached_input
-            + usage.cache_write * tier.cache_write
-            + usage.output * tier.output
+            fresh * tier.input + cached * tier.cached_input + written * tier.cache_write + outputs * tier.output
         ) / MILLION
 
 

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from compiler.card import Card
 from compiler.example import Example
+from compiler.generation import bump, generation
 from compiler.ledger import Incumbent, Ledger
+from compiler.recognition.catalogue import NOTHING, Catalogue, Recognition
 from compiler.store import Store
 from compiler.task import Task
 
@@ -61,6 +63,7 @@ class Snapshot:
     generation: int = 0
     off: bool = False
     tasks: Mapping[str, TaskView] = field(default_factory=dict)
+    recognition: Recognition = NOTHING
 
 
 class Registry:
@@ -70,14 +73,16 @@ class Registry:
         self._store = store
 
     def generation(self) -> int:
-        return int(self._store.get("generation", 0))
+        return generation(self._store)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, known: Recognition = NOTHING) -> Snapshot:
+        """`known`: of the snapshot before, to go on with where nothing else was recognised since."""
         with self._store.transact():
-            generation = self.generation()
+            number = self.generation()
             off = bool(self._store.get("off", False))
             tasks = {name: self.view(name, task) for name, (task, _) in self.tasks().items()}
-        return Snapshot(generation, off, tasks)
+            recognition = Catalogue(self._store).recognition(known)
+        return Snapshot(number, off, tasks, recognition)
 
     def tasks(self) -> dict[str, tuple[Task, Origin]]:
         kept: dict[str, dict[str, Any]] = self._store.get("tasks", {})
@@ -98,7 +103,7 @@ class Registry:
                 kept[name] = {"task": task.to_json(), "origin": origin}
                 self._store.put(f"examples:{name}", [asdict(example) for example in examples])
             self._store.put("tasks", kept)
-            self._bump()
+            bump(self._store)
 
     def remove(self, name: str) -> bool:
         with self._store.transact():
@@ -107,7 +112,7 @@ class Registry:
                 return False
             self._store.put("tasks", kept)
             self._store.delete(f"examples:{name}")
-            self._bump()
+            bump(self._store)
             return True
 
     def examples(self, name: str) -> list[Example]:
@@ -119,7 +124,7 @@ class Registry:
     def set_state(self, name: str, state: TaskState) -> None:
         with self._store.transact():
             self._store.put(f"state:{name}", asdict(state))
-            self._bump()
+            bump(self._store)
 
     def card(self, name: str, version: int) -> Card | None:
         data = self._store.get(f"card:{name}@{version}")
@@ -135,7 +140,7 @@ class Registry:
             self._store.put(f"card:{card.task}@{card.version}", card.to_json())
             self._store.put(f"versions:{card.task}", max(card.version, self.next_version(card.task) - 1))
             self._store.put(f"state:{card.task}", asdict(TaskState("live", card.definition, card.version)))
-            self._bump()
+            bump(self._store)
 
     def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
         """No new card: what serves the task stays, the original or the card before, until it is worth another try."""
@@ -159,7 +164,7 @@ class Registry:
     def set_off(self, off: bool) -> None:
         with self._store.transact():
             self._store.put("off", off)
-            self._bump()
+            bump(self._store)
 
     def want(self, names: Iterable[str]) -> None:
         """Ask the learner to compile; asking twice is asking once."""
@@ -177,6 +182,3 @@ class Registry:
             wanted: dict[str, float] = self._store.get("wanted", {})
             if wanted.pop(name, None) is not None:
                 self._store.put("wanted", wanted)
-
-    def _bump(self) -> None:
-        self._store.put("generation", self.generation() + 1)

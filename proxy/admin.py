@@ -13,12 +13,14 @@ from compiler.errors import ExampleError
 from compiler.registry import Registry, TaskView
 from compiler.store import Store
 from compiler.task import NAME
+from compiler.worth import Terms
 from proxy.declare import examples_of, task_of
 from proxy.errors import BadRequestError, NotFoundError
 from proxy.report import build_report
 from proxy.settings import TaskSettings
 
 OPEN_STORE: web.AppKey[Callable[[], Store]] = web.AppKey("open_store")
+TERMS = web.AppKey("terms", Terms)
 
 
 async def _with_store(request: web.Request, work: Callable[[Store], Any]) -> Any:
@@ -89,7 +91,8 @@ async def switch(request: web.Request) -> web.Response:
 
 
 async def report(request: web.Request) -> web.Response:
-    return web.json_response(await _with_store(request, lambda store: build_report(store).to_json()))
+    terms = request.app[TERMS]
+    return web.json_response(await _with_store(request, lambda store: build_report(store, terms=terms).to_json()))
 
 
 def routes() -> list[web.RouteDef]:

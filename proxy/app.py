@@ -28,6 +28,7 @@ from proxy.passthrough import passthrough
 from proxy.plan import Planner
 from proxy.reply import STOPPING, finish
 from proxy.sampler import Sampler
+from proxy.savings import terms_of
 from proxy.server import Runner
 from proxy.settings import Settings
 from proxy.sync import Sync
@@ -53,6 +54,7 @@ def build_app(
 ) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
+    app[admin.TERMS] = terms_of(settings)
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, sockets, process_metrics, uncounted))
     app.on_shutdown.append(_end_tunnels)
@@ -167,6 +169,7 @@ def _gateway(
                 watch,
                 sync.want_compile,
                 settings.timeouts,
+                settings.mode,
             )
             app[GATEWAY].meter.count_left()
             sync.start()

@@ -15,7 +15,7 @@ log = logging.getLogger("cuecard.books")
 def tallied(entries: Iterable[Entry]) -> Tally:
     tally = Tally()
     for entry in entries:
-        if entry.booked:
+        if entry.booked or entry.part == "unmetered":
             tally.add(entry.charge)
     return tally
 

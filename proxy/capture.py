@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 import orjson
 
-from compiler.structure import structure_key
+from compiler.recognition.structure import structure_key
 from proxy.call import Call
 from proxy.decide import Decision
 from proxy.exchange import Exchange

@@ -13,7 +13,7 @@ from typing import Any
 from compiler.errors import StoreError
 from compiler.observation import Observation, Observations
 from compiler.pricing import PriceBook, Usage
-from compiler.redact import redact_values
+from compiler.redaction.redact import redact_values
 from compiler.tokens import TokenCounter
 from proxy.answer import Answer, read_answer
 from proxy.capture import MAX_BODY, MAX_STREAM, Offer

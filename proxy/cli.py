@@ -2,36 +2,35 @@
 
 import importlib
 import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from compiler.election import is_elected
-from compiler.registry import Registry, Snapshot
+from compiler.registry import Registry
 from compiler.store import Store
 from proxy import logs
-from proxy.admin import describe
 from proxy.banner import banner, effective, warnings
 from proxy.books import recover
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
 from proxy.forget import forget
-from proxy.report import Report, build_report
+from proxy.report import build_report
+from proxy.reporting import show_report
+from proxy.savings import terms_of
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
 from proxy.settings import Settings
-from proxy.terminal import complaints, config_option, json_option, show_task
+from proxy.tasks import show, tasks
+from proxy.terminal import complaints, config_option, json_option
 
-LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command"}
+LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command", "replay": "proxy.replay.command"}
 
 
 class Commands(click.Group):
-    """Two commands, loaded when they are asked for: they need the OpenAI SDK, which takes longer to import than
-    `cuecard off` takes to run, and which the supervisor has no use for."""
+    """Some commands are loaded when they are asked for: they need what takes longer to import than `cuecard off` takes
+    to run, such as the OpenAI SDK, and what the supervisor has no use for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*self.commands, *LATER})
@@ -86,80 +85,22 @@ def check(config: Path | None) -> None:
     click.echo("ok")
 
 
-def _snapshot(config: Path | None) -> Snapshot:
-    with Store(load_settings(config).store.folder) as store:
-        return Registry(store).snapshot()
-
-
-@main.command()
-@config_option
-@json_option
-def tasks(config: Path | None, as_json: bool) -> None:
-    """List the declared tasks and the stage each is in."""
-    with complaints():
-        snapshot = _snapshot(config)
-    if as_json:
-        click.echo(json.dumps([describe(view) for view in snapshot.tasks.values()]))
-        return
-    table = Table("task", "stage", "card", "model", "current model", "reason")
-    for name, view in snapshot.tasks.items():
-        card, state = view.compiled, view.state
-        row = (card.label, card.model) if card else ("-", "-")
-        table.add_row(name, state.stage, *row, view.task.incumbent or "-", state.reason)
-    Console().print(table if snapshot.tasks else "no task is declared; see docs/configuration.md, `tasks`")
-
-
-@main.command()
-@config_option
-@json_option
-@click.argument("task")
-def show(config: Path | None, task: str, as_json: bool) -> None:
-    """Show a task: its stage, its compiled prompt, and what was measured for it."""
-    with complaints():
-        view = _snapshot(config).tasks.get(task)
-    if view is None:
-        click.echo(f"cuecard: no task {task!r} is declared; `cuecard tasks` lists them", err=True)
-        sys.exit(2)
-    show_task(view, as_json)
-
-
 @main.command()
 @config_option
 @json_option
 @click.option("--days", type=click.IntRange(1, 400), help="Only the last so many days.")
 def report(config: Path | None, as_json: bool, days: int | None) -> None:
-    """Per task and model: calls, tokens, cost, estimated baseline, compile cost, net saving."""
-    with complaints(), Store(load_settings(config).store.folder) as store:
-        if not is_elected(store.folder):  # else the running server's learner does it
-            recover(store, None)
-        found = build_report(store, timedelta(days=days) if days else None)
+    """Where the money goes, call by call to the cent; what each task could save; what was saved."""
+    with complaints():
+        settings = load_settings(config)
+        with Store(settings.store.folder) as store:
+            if not is_elected(store.folder):  # else the running server's learner does it
+                recover(store, None)
+            found = build_report(store, timedelta(days=days) if days else None, terms_of(settings))
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
-    console = Console()
-    if not found.tasks:
-        console.print("nothing was called yet")
-        return
-    console.print(_table(found))
-    for name, task in sorted(found.tasks.items()):
-        saving = f"compiling ${task.sums('compile').cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
-        console.print(f"{name}: {saving}", markup=False, highlight=False)
-
-
-def _table(found: Report) -> Table:
-    table = Table()
-    table.add_column("task", overflow="fold")
-    table.add_column("model", overflow="fold")
-    table.add_column("for", no_wrap=True)
-    for title in ("calls", "tokens\nin", "tokens\nout", "cost $", "baseline $\n(estimated)"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, task in sorted(found.tasks.items()):
-        for row, sums in sorted(task.rows.items()):
-            tokens = (str(sums.input + sums.cached_input + sums.cache_write), str(sums.output + sums.reasoning))
-            baseline = f"{sums.baseline:.4f}" if sums.baselined else "-"
-            use = row.route if row.role == "serve" else row.role
-            table.add_row(name, row.model, use, str(sums.calls), *tokens, f"{sums.cost:.4f}", baseline)
-    return table
+    show_report(found)
 
 
 def _switch(config: Path | None, off: bool) -> None:
@@ -182,7 +123,8 @@ def on(config: Path | None) -> None:
     _switch(config, False)
 
 
-main.add_command(forget)
+for command in (tasks, show, forget):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from compiler.election import elected, is_elected
-from compiler.errors import CompilerError
+from compiler.errors import UnknownTask
 from compiler.registry import Registry, TaskView
 from compiler.search import CANDIDATES
 from compiler.store import Store
@@ -26,15 +26,11 @@ STEPS = 2 + len(CANDIDATES)  # the meta model's prompt, each candidate's score, 
 POLL_SECONDS = 0.2
 
 
-class UnknownTaskError(CompilerError):
-    pass
-
-
 async def compile_task(settings: Settings, name: str, *, again: bool, on_step: Callable[[str], None]) -> TaskView:
     """The task as it stands afterwards: with a card, or `kept` with the reason. A card that is there already is
     compiled anew only `again`. Killed, it goes on where it was when it is called again, or when a server starts.
 
-    Raises UnknownTaskError, ExampleError and StoreError.
+    Raises UnknownTask, ExampleError and StoreError.
     """
     with Store(settings.store.folder) as store:
         registry = Registry(store)
@@ -62,7 +58,7 @@ async def compile_task(settings: Settings, name: str, *, again: bool, on_step: C
 def _view(registry: Registry, name: str) -> TaskView:
     view = registry.snapshot().tasks.get(name)
     if view is None:
-        raise UnknownTaskError(f"no task {name!r} is declared; `cuecard tasks` lists them")
+        raise UnknownTask(f"no task {name!r} is declared; `cuecard tasks` lists them")
     return view
 
 

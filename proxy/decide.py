@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 from compiler.card import Card
 from compiler.families import Family
 from compiler.program import INSTRUCTION_ROLES
+from compiler.recognition.catalogue import Named
+from compiler.recognition.structure import CHAT, structure_key, texts_of
 from compiler.registry import Snapshot, TaskView
+from compiler.task import Mode
 from proxy.call import Call
 from proxy.errors import BadRequestError, NotFoundError, UnavailableError
 
@@ -23,11 +26,12 @@ NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio":
 TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 REASONS = (
-    *("undeclared", "bypass", "off", "observe", "unproven", "unknown_task", "no_card", "compiling", "kept", "tools"),
-    *("multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio", "modalities", "json_schema"),
-    *("unknown_parameter", "no_upstream_key", "breaker_open", "internal_error", "not_chat"),
+    *("unrecognised", "catch_all", "ignored", "bypass", "off", "observe", "unproven", "unknown_task", "no_card"),
+    *("compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio"),
+    *("modalities", "json_schema", "unknown_parameter", "no_upstream_key", "breaker_open", "internal_error"),
+    "not_chat",
 )
-"""Why a request was left as it was: the values of `cuecard_original_total{reason}`."""
+"""Why a request was left as it was: the values of `cuecard_original_total{reason}`, and of the ledger's rows."""
 
 
 class Decision(NamedTuple):
@@ -37,25 +41,36 @@ class Decision(NamedTuple):
     card: Card | None = None
     reason: str = ""
     wants_compile: bool = False
+    found: Named | None = None  # what it was recognised as, where nobody named a task
 
     @property
     def task(self) -> str | None:
-        return self.view.task.name if self.view else None
+        if self.view:
+            return self.view.task.name
+        return self.found.task.name if self.found and self.found.task else None
+
+    @property
+    def variant(self) -> str | None:
+        """The task, and which of its enumerated values."""
+        return self.found.variant if self.found and self.found.task else self.task
 
 
-UNDECLARED, BYPASS = Decision(reason="undeclared"), Decision(reason="bypass")
+BYPASS = Decision(reason="bypass")
 
 
-def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> Decision:
-    """Raises NotFoundError and BadRequestError for a `task:` model that can't be run."""
+def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family], mode: Mode = "observe") -> Decision:
+    """Raises NotFoundError and BadRequestError for a `task:` model that can't be run.
+
+    What no card could ever serve is said first: the other reasons can be done something about.
+    """
     if call.named is None:
-        return BYPASS if call.bypass else UNDECLARED
+        return BYPASS if call.bypass else _undeclared(call, snapshot, mode)
     view = _find(call, snapshot)
     if view is None:
-        return Decision(reason="unknown_task")
+        return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unknown_task")
     if call.virtual:
         _require_user_text(call)
-    if reason := _held_back(call, snapshot, view) or ineligible(call.body):
+    if reason := ("bypass" if call.bypass else ineligible(call.body) or _held_back(call, snapshot, view)):
         return Decision(view, reason=reason)
     card = view.compiled
     if card is None:
@@ -64,6 +79,30 @@ def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family]) -> De
     if reason := _unfit(call.body, Family.of(card.model, families)):
         return Decision(view, reason=reason)
     return Decision(view, card)
+
+
+def _undeclared(call: Call, snapshot: Snapshot, mode: Mode) -> Decision:
+    """The task that its texts are of, if that is known. Recognised traffic waits for its proof."""
+    reason, found = ineligible(call.body), _recognised(call, snapshot)
+    if found is None or found.task is None:
+        catch_all = found is not None and reason in (None, "multi_turn")
+        return Decision(reason="catch_all" if catch_all else reason or "unrecognised", found=found)
+    call.template = found.template.id
+    if reason == "multi_turn":  # its earlier turns are the same in every request
+        reason = None
+    if reason is None and found.task.ignored:
+        reason = "ignored"
+    if reason is None and snapshot.off:
+        reason = "off"
+    return Decision(reason=reason or ("observe" if mode == "observe" else "unproven"), found=found)
+
+
+def _recognised(call: Call, snapshot: Snapshot) -> Named | None:
+    texts = texts_of(call.body.get("messages"))
+    if texts is None:
+        return None
+    call.structure = structure_key(call.tenant, CHAT, call.body)
+    return snapshot.recognition.name(call.structure, texts)
 
 
 def _find(call: Call, snapshot: Snapshot) -> TaskView | None:
@@ -89,8 +128,6 @@ def _require_user_text(call: Call) -> None:
 
 
 def _held_back(call: Call, snapshot: Snapshot, view: TaskView) -> str | None:
-    if call.bypass:
-        return "bypass"
     if snapshot.off:
         return "off"
     if view.task.mode == "observe" and not call.virtual:
@@ -123,13 +160,21 @@ def ineligible(body: Mapping[str, Any]) -> str | None:
 
 
 def _conversation(messages: Any) -> str | None:
-    """A card takes instructions and one user text."""
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+    """A card takes instructions and one user text. Every request comes here: a long conversation is told by its second
+    turn."""
+    if not isinstance(messages, list):
         return "not_text"
-    if not all(is_text(m.get("content")) for m in messages):
-        return "not_text"
-    turns = [m.get("role") for m in messages if m.get("role") not in INSTRUCTION_ROLES]
-    return None if turns == ["user"] else "multi_turn"
+    turns = []
+    for message in messages:
+        if not isinstance(message, dict):
+            return "not_text"
+        if message.get("role") not in INSTRUCTION_ROLES:
+            turns.append(message.get("role"))
+            if len(turns) > 1:
+                return "multi_turn"
+    if turns != ["user"]:
+        return "multi_turn"
+    return None if all(is_text(message.get("content")) for message in messages) else "not_text"
 
 
 def is_text(content: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from compiler.ledger import Charge, Part
 from compiler.pricing import Usage
+from proxy.paths import endpoint_of
 
 NAME_CHARS = 100  # of a model's name as the client wrote it
 
@@ -24,7 +25,7 @@ class Entry(NamedTuple):
     route: str
     status: int  # of the upstream; 0: no answer came
     failed: str
-    booked: bool  # a call that streamed by without usage is a request, but no charge
+    booked: bool  # has a charge; one that streamed by without usage has none, but for `unmetered`
     input: int
     cached_input: int
     cache_write: int
@@ -52,6 +53,7 @@ class Entry(NamedTuple):
     overhead: float
     first_byte: float | None
     part: Part  # of the charge; what is said of the request comes with the call, its line in the log last
+    unrecorded: str = ""  # why nothing of what was said may be kept; older journals lack it
 
     @property
     def charge(self) -> Charge:
@@ -68,6 +70,9 @@ class Entry(NamedTuple):
             ends_request=self.answered,
             incumbent=self.incumbent,
             part=self.part,
+            reason=self.reason,
+            endpoint=endpoint_of(self.path),
+            unrecorded=self.ends and bool(self.unrecorded),
         )
 
 

@@ -8,6 +8,7 @@ from multidict import istr
 
 from compiler.pricing import Usage
 from proxy import sse
+from proxy.paths import Paid
 from proxy.plan import Attempt
 from proxy.unpack import json_object, last_value, unpacked
 from proxy.upstream import Answer
@@ -20,6 +21,7 @@ TAIL_BYTES = 2**16  # and of the end of a longer one, where the usage stands
 @dataclass(slots=True)
 class Exchange:
     attempt: Attempt
+    paid: Paid = "always"
     status: int = 0  # 0: no answer came
     encoding: str = ""
     upstream_id: str = ""
@@ -99,7 +101,7 @@ class Exchange:
         else:
             found = self.json()
         usage, model = found.get("usage"), found.get("model")
-        if isinstance(usage, dict):
+        if isinstance(usage, dict) and self.paid != "free":
             self.usage = Usage.from_openai(usage)
         if isinstance(model, str) and model:
             self.model = model

@@ -10,6 +10,7 @@ from aiohttp import web
 from compiler.endpoint import Endpoints
 from compiler.families import Family
 from compiler.registry import Snapshot
+from compiler.task import Mode
 from proxy.breaker import Breakers
 from proxy.call import Call
 from proxy.capture import Capture
@@ -53,6 +54,7 @@ class Gateway:
     watch: Watch
     want_compile: Callable[[str], None]
     timeouts: Timeouts
+    mode: Mode = "observe"
     background: set[asyncio.Task[None]] = field(default_factory=set)
     tunnels: set[asyncio.Task[object]] = field(default_factory=set)
 
@@ -79,7 +81,7 @@ class Gateway:
 
     def decide(self, call: Call) -> Decision:
         """By the present snapshot. What lacks a card is asked to be compiled."""
-        decision = decide(call, self.snapshots.current, self.families)
+        decision = decide(call, self.snapshots.current, self.families, self.mode)
         if decision.task and decision.wants_compile:
             self.want_compile(decision.task)
         card = decision.card

@@ -12,7 +12,7 @@ from compiler.election import elected
 from compiler.errors import CompilerError, StoreError
 from compiler.observation import Observations
 from compiler.pricing import PriceBook
-from compiler.redact import redact_values
+from compiler.redaction.redact import redact_values
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
@@ -23,6 +23,7 @@ from proxy.capture_server import Recorder, recording
 from proxy.count_server import serve_counts
 from proxy.counting import SOCKET as COUNT_SOCKET
 from proxy.declare import configured_tasks
+from proxy.discovering import discover
 from proxy.metrics import Metrics
 from proxy.process import Boot, run
 from proxy.settings import Settings
@@ -103,6 +104,7 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
                 group.create_task(_end_when_replaced(store))
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
+                group.create_task(discover(settings, store))
                 group.create_task(_every(PURGE_EVERY, store.purge_expired, logging.WARNING))
                 group.create_task(_every(PURGE_EVERY, partial(_tidy, settings), logging.WARNING))
                 group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))

@@ -126,8 +126,8 @@ class Metrics:
                 count(self.fallbacks, self.task(entry.task), entry.failed)
                 continue
             count(self.requests, self.task(entry.task), entry.served, entry.model, str(entry.code))
-            if entry.served == "original":  # with a card in hand, only a missing key keeps a request on the original
-                count(self.original, entry.reason or "no_upstream_key")
+            if entry.served == "original":
+                count(self.original, entry.reason)
             times.setdefault((entry.served, entry.model), []).append(entry)
         for key, timed in times.items():
             self._observe(key, timed)

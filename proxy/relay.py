@@ -247,8 +247,8 @@ class Relay:
             shown[headers.MODEL] = model
         shown[headers.OVERHEAD] = f"{self._overhead * 1_000:.2f}"
         shown[headers.REQUEST_ID] = self._call.id
-        if decision.task:
-            shown[headers.TASK] = decision.task
+        if decision.variant:
+            shown[headers.TASK] = decision.variant
         if decision.card and attempt.route == "compiled":
             shown[headers.CARD] = decision.card.label
         return shown

@@ -1,11 +1,16 @@
-"""What it cost, what it would have cost, what is left: read off the ledger."""
+"""Where the money goes, what could be saved, what was: read off the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from compiler.ledger import Ledger, Row, Sums
+from compiler.registry import Registry
 from compiler.store import Store
+from compiler.worth import Terms
+from proxy.funnel import Funnel, build_funnel
+from proxy.savings import Possible, possible_savings
 
 
 @dataclass
@@ -35,10 +40,14 @@ class TaskReport:
 
 @dataclass
 class Report:
+    funnel: Funnel
+    possible: Sequence[Possible]
     tasks: dict[str, TaskReport]
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "funnel": self.funnel.to_json(),
+            "possible_savings": {one.task: one.to_json() for one in self.possible},
             "tasks": {
                 name: {
                     "requests": task.sums("serve").requests,
@@ -49,12 +58,16 @@ class Report:
                     "rows": [{**row._asdict(), **asdict(sums)} for row, sums in sorted(task.rows.items())],
                 }
                 for name, task in sorted(self.tasks.items())
-            }
+            },
         }
 
 
-def build_report(store: Store, since: timedelta | None = None) -> Report:
+def build_report(store: Store, since: timedelta | None = None, terms: Terms | None = None) -> Report:
+    """`since` bounds what is summed up. What could be saved is reckoned from the last days, by `terms`."""
+    ledger = Ledger(store)
+    rows = list(ledger.rows(since))
     tasks: dict[str, TaskReport] = {}
-    for task, row, sums in Ledger(store).rows(since):
+    for task, row, sums in rows:
         tasks.setdefault(task, TaskReport()).rows.setdefault(row, Sums()).add(sums)
-    return Report(tasks)
+    possible = possible_savings(ledger, Registry(store).snapshot().tasks, terms) if terms else ()
+    return Report(build_funnel(rows), possible, tasks)

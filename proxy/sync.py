@@ -10,6 +10,7 @@ from compiler.errors import StoreError
 from compiler.journal import Journal
 from compiler.ledger import Ledger, Tally
 from compiler.pauses import Pauses
+from compiler.recognition.catalogue import NOTHING
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
 from proxy.books import tallied
@@ -49,6 +50,7 @@ class Sync(threading.Thread):
         self._busy: set[str] = set()  # upstreams that answered 429
         self._tally = Tally()
         self._generation = NEVER
+        self._recognition = NOTHING
         self._stopping = threading.Event()
         self._showing = threading.Lock()
         self._store: Store | None = None
@@ -145,8 +147,8 @@ class Sync(threading.Thread):
         generation = registry.generation()
         empty = not generation and self._generation == OF_ANOTHER  # the learner has yet to declare the tasks in it
         if generation != self._generation and not empty:
-            snapshot = registry.snapshot()
-            self._generation = snapshot.generation
+            snapshot = registry.snapshot(self._recognition)
+            self._generation, self._recognition = snapshot.generation, snapshot.recognition
             self._adopt(snapshot)
         if self._journal is None:
             self._open_journal(self._store)
@@ -161,6 +163,7 @@ class Sync(threading.Thread):
                 self._left.append(self._journal)
             self._journal, self._offset = None, 0
             self._generation = OF_ANOTHER
+            self._recognition = NOTHING
         return self._open_store()
 
     def _flush(self, store: Store) -> None:

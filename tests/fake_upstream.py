@@ -241,6 +241,8 @@ class FakeUpstream:
 
     def _respond(self, call: Call, status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
         call.status = status
+        if isinstance(body, dict) and isinstance(body.get("usage"), dict):
+            call.usage = body["usage"]
         raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
         kind = {} if isinstance(body, bytes | str) else {"Content-Type": "application/json"}
         number = {"x-request-id": f"req_fake_{len(self.calls)}"}

@@ -22,7 +22,7 @@ from proxy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-GUIDE = ("configuration.md", "headers.md", "metrics.md", "commands.md")
+GUIDE = ("configuration.md", "headers.md", "metrics.md", "commands.md", "recognition.md", "replay.md")
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
 
 LIST_METRICS = """

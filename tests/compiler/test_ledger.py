@@ -73,6 +73,62 @@ def test_failed_counted_and_unpriced_calls_are_told_apart(store):
     assert (sums.calls, sums.requests, sums.failed, sums.counted, sums.unpriced, sums.baselined) == (3, 2, 1, 1, 1, 2)
 
 
+def test_calls_are_told_apart_by_why_they_were_left_alone_and_where_they_arrived(store):
+    ledger = Ledger(store)
+    left = CALL._replace(route="original", reason="tools", endpoint="/v1/chat/completions")
+    add(ledger, left, left._replace(reason="n"), left._replace(reason="not_chat", endpoint="/v1/responses"), left)
+    assert {(row.reason, row.endpoint): sums.calls for _, row, sums in ledger.rows()} == {
+        ("tools", "/v1/chat/completions"): 2,
+        ("n", "/v1/chat/completions"): 1,
+        ("not_chat", "/v1/responses"): 1,
+    }
+
+
+def test_a_call_that_told_no_usage_is_counted_apart(store):
+    ledger = Ledger(store)
+    add(ledger, CALL, CALL._replace(part="unmetered", cost=None, incumbent=True, unrecorded=True))
+    (sums,) = totals(ledger).values()
+    assert (sums.calls, sums.requests, sums.unmetered, sums.unpriced, sums.unrecorded) == (1, 1, 1, 0, 1)
+    assert (sums.cost, sums.input) == (0.5, 60)
+    assert ledger.incumbent("mood") == Incumbent()
+
+
+def test_who_asked_not_to_be_recorded_is_counted_once_a_request(store):
+    ledger = Ledger(store)
+    hidden = CALL._replace(unrecorded=True, part="call", cost=0.0)
+    add(ledger, hidden, hidden._replace(part="tokens", cost=0.25), CALL)
+    (sums,) = totals(ledger).values()
+    assert (sums.unrecorded, sums.calls, sums.cost) == (1, 2, 0.75)
+
+
+OLD_SUMS = {
+    "calls": 2,
+    "requests": 2,
+    "failed": 0,
+    "counted": 0,
+    "unpriced": 0,
+    "input": 120,
+    "cached_input": 80,
+    "cache_write": 0,
+    "output": 30,
+    "reasoning": 10,
+    "cost": 1.0,
+    "baseline": 4.0,
+    "baselined": 2,
+}
+
+
+def test_rows_of_the_version_before_are_read_and_added_to(store):
+    """They had three names, and every sum."""
+    store.put("totals:default:mood", [["fake-nano", "serve", "compiled", OLD_SUMS]])
+    ledger = Ledger(store)
+    assert totals(ledger) == {("mood", Row("fake-nano", "serve", "compiled")): Sums(**OLD_SUMS)}
+    add(ledger, CALL, CALL._replace(route="original", reason="kept", endpoint="/v1/chat/completions"))
+    found = totals(ledger)
+    assert found["mood", Row("fake-nano", "serve", "compiled")].calls == 3
+    assert found["mood", Row("fake-nano", "serve", "original", "kept", "/v1/chat/completions")].calls == 1
+
+
 def test_an_empty_tally_writes_nothing(store):
     Ledger(store).add(Tally())
     assert store.keys("") == []

@@ -50,6 +50,7 @@ def entry(**more: Any) -> Entry:
         "overhead": 0.01,
         "first_byte": None,
         "part": "whole",
+        "unrecorded": "",
     }
     return Entry(**{**fields, **more})
 
@@ -167,7 +168,7 @@ def test_a_request_without_a_charge_is_shown_and_makes_no_row(store, metrics):
     assert (shown(metrics), shown(metrics, "cuecard_tokens_total")) == (1, 0)
 
 
-@pytest.mark.parametrize("record", [[], [*entry()][:-1], [*entry(), "more"], 1, [*entry()._replace(cost="0.5")]])
+@pytest.mark.parametrize("record", [[], [*entry()][:-2], [*entry(), "more"], 1, [*entry()._replace(cost="0.5")]])
 def test_a_record_of_another_form_is_left_out_and_the_others_are_booked(store, metrics, caplog, record):
     journal = Journal.create(store.folder)
     for one in ([*entry()], record, [*entry()]):
@@ -176,6 +177,32 @@ def test_a_record_of_another_form_is_left_out_and_the_others_are_booked(store, m
     assert recover(store, metrics) == 2
     assert (calls(store), shown(metrics), files(store)) == (2, 2, [])
     assert ("ERROR", "an entry of another form is left out") in [(r.levelname, r.message) for r in caplog.records]
+
+
+def test_a_record_of_the_version_before_is_booked_like_any_other(store, metrics):
+    journal = Journal.create(store.folder)
+    journal.append([*entry(reason="kept", served="original")][:-1])  # it had no `unrecorded`
+    journal.close(delete=False)
+    assert recover(store, metrics) == 1
+    ((_, row, sums),) = Ledger(store).rows()
+    assert (row.reason, row.endpoint, sums.calls, sums.unrecorded) == ("kept", "/v1/chat/completions", 1, 0)
+
+
+def test_a_call_and_its_tokens_counted_later_are_one_row(store):
+    call = entry(part="call", cost=0.0, baseline=None, reason="tools", path="/v1/chat/completions", unrecorded="bypass")
+    Ledger(store).add(tallied([call]))
+    Ledger(store).add(tallied([call._replace(part="tokens", counted=True, cost=0.25)]))
+    ((_, row, sums),) = Ledger(store).rows()
+    assert (row.reason, row.endpoint) == ("tools", "/v1/chat/completions")
+    assert (sums.calls, sums.counted, sums.cost, sums.unrecorded) == (1, 1, 0.25, 1)
+
+
+def test_a_call_that_told_no_usage_is_in_the_books_without_a_charge(store):
+    gap = entry(part="unmetered", booked=False, cost=None, path="/v1/audio/speech/x", reason="not_chat")
+    Ledger(store).add(tallied([gap]))
+    ((_, row, sums),) = Ledger(store).rows()
+    assert (row.reason, row.endpoint) == ("not_chat", "/v1/audio/speech")
+    assert (sums.unmetered, sums.calls, sums.input, sums.cost) == (1, 0, 0, 0.0)
 
 
 def test_a_file_that_is_no_journal_stands_in_nobodys_way(store, metrics):

@@ -27,7 +27,7 @@ def test_a_declared_task_with_a_card_is_compiled(served, call_of):
 
 def test_a_request_that_names_no_task_is_left_alone(served, call_of):
     decision = decide(call_of(), served, {})
-    assert (decision.view, decision.card, decision.reason, decision.task) == (None, None, "undeclared", None)
+    assert (decision.view, decision.card, decision.reason, decision.task) == (None, None, "unrecognised", None)
     assert decide(call_of(bypass=True), served, {}).reason == "bypass"
 
 
@@ -59,6 +59,8 @@ def test_a_request_that_names_no_task_is_left_alone(served, call_of):
         ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "multi_turn"),
         ({"messages": [{"role": "assistant", "content": "yes"}]}, "multi_turn"),
         ({"messages": [USER, {"role": "tool", "content": "5"}]}, "multi_turn"),
+        ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "multi_turn"),
+        ({"messages": [USER, "hi"]}, "not_text"),
     ],
 )
 def test_what_no_card_can_serve_is_left_alone_and_says_why(served, call_of, chat, more, reason):
@@ -85,6 +87,15 @@ def test_parameters_that_ask_for_nothing_special_are_served(served, call_of, cha
 @pytest.mark.parametrize("name", sorted(HARMLESS - {"messages", "model", "modalities", "n", "logprobs"}))
 def test_a_harmless_parameter_is_served(chat, name):
     assert ineligible(chat(**{name: "x"})) is None
+
+
+@pytest.mark.parametrize("named", [None, "mood", "unheard-of"])
+@pytest.mark.parametrize("off", [False, True])
+def test_what_no_card_could_serve_is_said_before_what_can_be_changed(served, call_of, chat, named, off):
+    snapshot = replace(served, off=off)
+    decision = decide(call_of(chat(tools=[{"type": "function"}]), named=named), snapshot, {})
+    assert decision.reason == "tools"
+    assert decide(call_of(chat(n=2), named=named, bypass=True), snapshot, {}).reason == "bypass"
 
 
 def test_a_schema_needs_a_model_that_can(served, call_of, chat):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from compiler.ledger import Ledger
 from compiler.registry import TaskView
 from proxy.breaker import FAILED_IN_A_ROW
 from tests.fake_upstream import Fault
@@ -120,6 +121,9 @@ async def test_a_bug_in_metering_takes_no_answer_from_a_client(proxy, chat, stre
         while not complaints(caplog):
             await asyncio.sleep(0.005)
     assert proxy.metric("observations_dropped_total", reason="meter") == 1
+    await proxy.runner.cleanup()
+    (sums,) = [sums for _, _, sums in Ledger(proxy.store).rows()]
+    assert (sums.unmetered + sums.calls, sums.unmetered + sums.unpriced, sums.cost) == (1, 1, 0.0), "it is not lost"
 
 
 @pytest.mark.parametrize("place", CAPTURE)
@@ -138,7 +142,7 @@ async def test_a_bug_in_capturing_takes_no_answer_from_a_client(proxy, fake, cha
 
 async def test_a_bug_in_booking_is_told_by_a_metric_and_keeps_the_next_request_whole(proxy, chat, monkeypatch, caplog):
     with monkeypatch.context() as broken_now:
-        broken_now.setattr("proxy.meter.Meter._enter", broken)
+        broken_now.setattr("proxy.meter.Meter._spent", broken)
         await said(proxy, chat(model="fake-mini"))
     assert proxy.metric("observations_dropped_total", reason="meter") == 1
     await said(proxy, chat(model="fake-mini"))

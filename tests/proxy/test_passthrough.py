@@ -59,6 +59,30 @@ async def test_what_names_no_usage_is_a_request_but_no_charge(run, fake):
     assert list(Ledger(proxy.store).rows()) == []
 
 
+async def test_reading_a_stored_answer_is_not_paid_for_again(run, fake):
+    stored = {"object": "response", "model": "fake-mini", "usage": {"input_tokens": 50, "output_tokens": 7}}
+    fake.answers["/v1/responses/resp_1"] = Fault.respond(200, body=stored)
+    proxy = await run()
+    async with proxy.http.get(f"{proxy.url}/v1/responses/resp_1") as answer:
+        assert await answer.json() == stored
+    await proxy.metered("requests_total", 1, route="original", model="fake-mini")
+    await proxy.runner.cleanup()
+    assert list(Ledger(proxy.store).rows()) == []
+
+
+@pytest.mark.parametrize("fault", [False, True])
+async def test_what_is_paid_for_and_names_no_usage_is_a_gap_in_the_books(run, fake, fault):
+    fake.answers["/v1/audio/speech"] = Fault.respond(500) if fault else Fault.respond(200, {}, b"sound")
+    proxy = await run()
+    async with proxy.http.post(f"{proxy.url}/v1/audio/speech", json={"model": "tts-1", "input": "x"}) as answer:
+        await answer.read()
+    await proxy.metered("requests_total", 1)
+    await proxy.runner.cleanup()
+    ((_, row, sums),) = Ledger(proxy.store).rows()
+    assert (row.reason, row.endpoint) == ("not_chat", "/v1/audio/speech")
+    assert (sums.unmetered, sums.calls, sums.failed, sums.cost) == ((0, 1, 1, 0.0) if fault else (1, 0, 0, 0.0))
+
+
 async def test_a_long_answers_usage_is_read_off_its_end(run, fake):
     """More than is kept of an answer: only its end tells what it cost."""
     big = {"object": "list", "data": ["x" * 1_000] * 10_000, "model": "fake-mini", "usage": {"prompt_tokens": 9}}

@@ -35,7 +35,7 @@ def compiled(view) -> Decision:
 
 def test_an_untouched_body_is_the_very_same_bytes(call_of):
     call = call_of(BODY, raw=b' {"model":   "gpt-big"} ')
-    (attempt,) = planner().attempts(call, Decision(reason="undeclared"))
+    (attempt,) = planner().attempts(call, Decision(reason="unrecognised"))
     assert attempt.body is call.raw
     assert (attempt.route, attempt.endpoint.name, attempt.model) == ("original", "openai", "gpt-big")
     assert (attempt.rewritten, attempt.client_key, attempt.contract, attempt.incumbent) == (False, True, None, True)

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from compiler.spans import REDACTED, TYPES, Span, spans
+from compiler.redaction.spans import REDACTED, TYPES, Span, spans
 
 KEY = "abcdEF0123456789abcdEF0123456789abcd"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+CHAT = "/v1/chat/completions"
 PART = "\x1f"  # between the texts of a message that has several
 _FORMS = ("tools", "functions", "tool_choice", "function_call", "response_format")
 

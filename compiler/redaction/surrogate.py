@@ -6,8 +6,8 @@ import string
 from collections.abc import Callable
 from random import Random
 
-from compiler.credentials import PREFIX
-from compiler.numbers import COUNTRY_CODE, luhn, remainder
+from compiler.redaction.credentials import PREFIX
+from compiler.redaction.numbers import COUNTRY_CODE, luhn, remainder
 
 COMPACT = frozenset({"card", "iban", "phone"})  # known by their digits and letters, whatever stands between them
 _SIGNS = "!@#%^*_+=?~"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from compiler.known import Known, other_forms
-from compiler.numbers import luhn
-from compiler.reading import Reading
-from compiler.spans import REDACTED, TYPES, Span, blanked, read_spans, sensitive, spans
-from compiler.surrogate import canonical, dressed, kept_of_phone, surrogate
+from compiler.redaction.known import Known, other_forms
+from compiler.redaction.numbers import luhn
+from compiler.redaction.reading import Reading
+from compiler.redaction.spans import REDACTED, TYPES, Span, blanked, read_spans, sensitive, spans
+from compiler.redaction.surrogate import canonical, dressed, kept_of_phone, surrogate
 
 __all__ = ["REDACTED", "TYPES", "Redactor", "Span", "redact", "redact_values", "spans"]
 

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from compiler.numbers import luhn, remainder
-from compiler.redact import REDACTED, Redactor, redact, redact_values, spans
-from compiler.spans import sensitive
+from compiler.redaction.numbers import luhn, remainder
+from compiler.redaction.redact import REDACTED, Redactor, redact, redact_values, spans
+from compiler.redaction.spans import sensitive
 from tests.canaries import Canaries
 
 LETTER = """Dear Support,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from types import MappingProxyType
 
-from compiler.credentials import credentials
-from compiler.dates import dates
-from compiler.numbers import cards, ibans, phones
-from compiler.reading import Reading
+from compiler.redaction.credentials import credentials
+from compiler.redaction.dates import dates
+from compiler.redaction.numbers import cards, ibans, phones
+from compiler.redaction.reading import Reading
 
 Finder = Callable[[str], Iterator[tuple[int, int]]]
 

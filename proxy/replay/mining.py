@@ -1,0 +1,69 @@
+"""Tasks told apart as the proxy does it: mined from a log's requests, then recognised as on the request path."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from compiler.recognition.catalogue import Recognised, Recognition
+from compiler.recognition.mine import Miner, sample_of
+from compiler.recognition.naming import name_of
+from compiler.recognition.recognise import Recogniser
+from compiler.recognition.structure import structure_key, texts_of
+from proxy.replay.recogniser import Match
+
+UNKNOWN_AT_MOST = 1_000  # requests that no template is known of yet, before they are looked at
+PLENTY, ONE_IN = 150, 20  # of a template that has had plenty, one in so many is looked at
+FREE_CHAT = "free chat"
+
+
+class Mining:
+    """Memory is bounded by the miner, which keeps some requests of each template, however long the log."""
+
+    def __init__(self) -> None:
+        self._miner = Miner()
+        self._known = Recogniser()
+        self._seen: Counter[str] = Counter()  # by template
+        self._unknown, self._patience = 0, UNKNOWN_AT_MOST
+        self._recognition = Recognition()
+
+    def add(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> None:
+        sample = sample_of(tenant, structure_key(tenant, endpoint, body), body)
+        if sample is None:
+            return
+        if match := self._known.match(sample.structure, sample.texts):
+            self._seen[match.template.id] += 1
+            seen = self._seen[match.template.id]
+            if seen > PLENTY and seen % ONE_IN:
+                return
+        self._miner.add(sample)
+        self._unknown += match is None
+        if self._unknown >= self._patience:
+            self._mine()
+
+    def _mine(self) -> None:
+        """What stays unknown is looked at less and less often: each look takes in all that is kept."""
+        changed = self._miner.mine()
+        self._patience = UNKNOWN_AT_MOST if changed else 2 * self._patience
+        self._unknown = 0
+        self._known = Recogniser(self._miner.templates)
+
+    def finish(self) -> None:
+        self._miner.mine()
+        templates = self._miner.templates
+        tasks: dict[str, Recognised] = {}
+        for template in templates:
+            if not template.catch_all:
+                name = name_of(template, tasks)
+                tasks[name] = Recognised(name, (template.id,))
+        by_template = {id_: task for task in tasks.values() for id_ in task.templates}
+        self._recognition = Recognition(1, Recogniser(templates), by_template)
+        self._miner.forget()
+
+    def match(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> Match | None:
+        texts = texts_of(body.get("messages"))
+        named = self._recognition.name(structure_key(tenant, endpoint, body), texts) if texts else None
+        if named is None:
+            return None
+        if named.task is None:
+            return Match(named.template.id, FREE_CHAT, named.template.shown(), catch_all=True)
+        return Match(named.template.id, named.task.name, named.template.shown())

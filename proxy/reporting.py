@@ -1,0 +1,123 @@
+"""`cuecard report` for a person at a terminal, from 80 columns on."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from compiler.ledger import Sums
+from compiler.worth import Range, Worth
+from proxy.funnel import MEANING, NANO, Amount, Funnel, Group, cost, count, dollars
+from proxy.report import Report, TaskReport
+from proxy.savings import Possible
+
+TITLES = {"bill": "your app", "seen": "seen", "eligible": "eligible", "matched": "matched", "live": "live"}
+MONTH = 30  # days
+Line = tuple[str, str]  # what stands at the left, and the text beside it
+
+
+def show_report(found: Report) -> None:
+    console = Console(markup=False, highlight=False)  # a model's name is text
+    if not found.tasks:
+        console.print("nothing was called yet")
+        return
+    print_lines(console, funnel_lines(found.funnel))
+    if found.possible:
+        console.print("\nWhat could be saved, estimated from the last days, before any proof:")
+        print_lines(console, possible_lines(found.possible))
+    console.print()
+    console.print(_table(found))
+    for name, task in sorted(found.tasks.items()):
+        saving = f"compiling ${task.sums('compile').cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
+        console.print(f"{name}: {saving}")
+
+
+def print_lines(console: Console, lines: Iterable[Line]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold", max_width=24)
+    grid.add_column(overflow="fold")
+    for left, right in lines:
+        grid.add_row(Text(left, style="bold"), Text(right))
+    console.print(grid)
+
+
+def funnel_lines(funnel: Funnel) -> Iterable[Line]:
+    ours = sum((group.amount for group in funnel.own), Amount())
+    split = f"your app's {dollars(funnel.steps[0].amount.nano)}, Cuecard's own {dollars(ours.nano)}"
+    yield "bill", f"{count(funnel.bill)}, {cost(funnel.bill)}: {split}"
+    yield from _beside("+", funnel.own)
+    for step in funnel.steps:
+        yield from _beside("-", step.excluded)
+        yield TITLES[step.name], f"{count(step.amount)}, {cost(step.amount, named=False)}: {MEANING[step.name]}"
+    yield from _beside("=", funnel.served)
+    if funnel.bill.unrecorded:
+        yield "", f"asked that nothing of them be kept: {funnel.bill.unrecorded:,} requests"
+
+
+def _beside(mark: str, groups: Iterable[Group]) -> Iterable[Line]:
+    return (("", f"{mark} {group.sentence}") for group in groups)
+
+
+def possible_lines(found: Sequence[Possible]) -> Iterable[Line]:
+    for one in found:
+        yield one.task, _in_words(one.worth) if one.worth else f"not known: {one.why_not}"
+
+
+def _in_words(worth: Worth) -> str:
+    calls = f"{worth.seen.calls_per_day:,.0f} calls a day"
+    if worth.verdict == "no saving":
+        return f"no saving: {worth.candidate} is no cheaper than {worth.incumbent} here ({calls})"
+    month = Range(*(MONTH * usd for usd in worth.saving_per_day))
+    compiling = f"{_usd(worth.compile_usd.low)} expected, {_usd(worth.compile_usd.high)} at most"
+    return (
+        f"{worth.verdict}: {_between(month, _usd)} a month on {worth.candidate} instead of {worth.incumbent}, "
+        f"{calls}. Compile: {compiling}; proof: {_between(worth.proof_usd, _usd)}. "
+        f"Calls to break even: {_between(worth.break_even_calls, _number)}; "
+        f"days to pay back: {_between(worth.payback_days, _number)}."
+    )
+
+
+def _usd(usd: float) -> str:
+    return dollars(round(usd * NANO))
+
+
+def _number(value: float) -> str:
+    return "never at worst" if math.isinf(value) else f"{math.ceil(value):,}"
+
+
+def _between(ends: Range, shown: Callable[[float], str]) -> str:
+    low, high = shown(ends.low), shown(ends.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _table(found: Report) -> Table:
+    table = Table()
+    table.add_column("task", overflow="fold")
+    table.add_column("model", overflow="fold")
+    table.add_column("for", no_wrap=True)
+    for title in ("calls", "tokens\nin", "tokens\nout", "cost $", "baseline $\n(estimated)"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, task in sorted(found.tasks.items()):
+        for (model, use), sums in sorted(_by_use(task).items()):
+            tokens = (str(sums.input + sums.cached_input + sums.cache_write), str(sums.output + sums.reasoning))
+            baseline = f"{sums.baseline:.4f}" if sums.baselined else "-"
+            table.add_row(name, model, use, str(sums.calls + sums.unmetered), *tokens, _cost(sums), baseline)
+    return table
+
+
+def _by_use(task: TaskReport) -> dict[tuple[str, str], Sums]:
+    """By model, and by route or role: reasons and endpoints are the funnel's."""
+    found: dict[tuple[str, str], Sums] = {}
+    for row, sums in task.rows.items():
+        found.setdefault((row.model, row.route if row.role == "serve" else row.role), Sums()).add(sums)
+    return found
+
+
+def _cost(sums: Sums) -> str:
+    """A `?` for calls that nobody knows the cost of."""
+    unknown = sums.unpriced + sums.unmetered
+    if not unknown:
+        return f"{sums.cost:.4f}"
+    return "?" if not sums.cost else f"{sums.cost:.4f} + ?"
