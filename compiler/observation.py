@@ -4,7 +4,6 @@ They have a database of their own beside the books, so that content can be forgo
 key says all that keeping and forgetting need to know, so that neither reads what was said.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +70,7 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, key: str) -> Self:
-        tenant, structure, template, when, size = json.loads(key.split(":", 2)[2])
+        tenant, structure, template, when, size = orjson.loads(key.split(":", 2)[2])
         return cls(key, Shelf(tenant, structure, template), when, size)
 
 
@@ -257,4 +256,4 @@ def _clock() -> int:
 
 def _key(position: int, observation: Observation, size: int) -> str:
     seen = (observation.tenant, observation.structure, observation.template, observation.time, size)
-    return f"{ROW}{position:015d}:{json.dumps(seen)}"
+    return f"{ROW}{position:015d}:{orjson.dumps(seen).decode()}"

@@ -22,6 +22,7 @@ INLINE = 2**30  # bytes: values stay in SQLite, so that one transaction covers a
 
 LOCK_SECONDS = 10.0  # that a writer waits for another
 LAST = "\U0010ffff"  # no key has it
+BEHIND_ALL = b"\xff"  # for SQLite, bytes come behind all text: so are keys that Cuecard did not write
 
 
 class JsonDisk(diskcache.Disk):  # type: ignore[misc]
@@ -90,9 +91,13 @@ class Store:
             return bool(self._cache.delete(key))
 
     def keys(self, prefix: str) -> list[str]:
-        """Walks the whole index: for reports and the learner."""
+        """In their order, those of expired values too; read off the index. For reports and the learner."""
+        last = prefix + LAST if prefix else BEHIND_ALL
         with _translated(self.folder):
-            return [key for key in self._cache.iterkeys() if key.startswith(prefix)]
+            rows = self._cache._sql(
+                "SELECT key, raw FROM Cache WHERE key >= ? AND key < ? ORDER BY key", (prefix, last)
+            )
+            return [self._cache.disk.get(key, raw) for key, raw in rows]
 
     def page(self, prefix: str, after: str, at_most: int) -> list[tuple[str, Any]]:
         """The next values whose keys go on from `prefix`, behind the key `after`, in their order: read off the index,

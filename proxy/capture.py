@@ -30,6 +30,7 @@ SOCKET = "capture.sock"
 HEAD = struct.Struct(">III")
 MAX_BODY = 256 * 2**10  # bytes of a request, and of an answer
 MAX_STREAM = 2**20  # and of an answer while it is a stream: some 300 bytes for a word
+COSTS_ONE = 16 * 2**10  # bytes: the learner needs some 10 ms for them
 MAX_WAITING = 256
 MAX_WAITING_BYTES = 8 * 2**20
 RECONNECT_SECONDS = 0.2
@@ -104,7 +105,7 @@ class Capture:
         path = call.path.partition("?")[0]
         call.structure = call.structure or structure_key(call.tenant, path, call.body)
         call.template = call.template or decision.task or ""
-        if not self._sampler.take((call.structure, call.template)):
+        if not self._sampler.take((call.structure, call.template), _cost(call, exchange)):
             return "rate"
         offer = _offered(call, exchange)
         if len(self._waiting) >= MAX_WAITING or self._size + offer.size > MAX_WAITING_BYTES:
@@ -159,6 +160,11 @@ def _may_be_kept(call: Call, exchange: Exchange) -> bool:
     attempt = exchange.attempt
     whole = exchange.status == 200 and not exchange.failed
     return whole and attempt.route == "original" and attempt.incumbent and bool(attempt.body) and not call.unrecorded
+
+
+def _cost(call: Call, exchange: Exchange) -> float:
+    """By the length of its text, which is a small part of a stream."""
+    return 1 + (len(call.raw) + exchange.size // (16 if exchange.streamed else 1)) / COSTS_ONE
 
 
 def _offered(call: Call, exchange: Exchange) -> Offer:

@@ -24,8 +24,9 @@ class Sampler:
         self._all = _Bucket(self._burst, clock())
         self._kinds: dict[Hashable, _Bucket] = {}
 
-    def take(self, kind: Hashable) -> bool:
-        """Whether to look at one more of this kind."""
+    def take(self, kind: Hashable, cost: float = 1.0) -> bool:
+        """Whether to look at one more of this kind. What costs more than one is taken in full, and paid for by those
+        behind it."""
         time = self._clock()
         _fill(self._all, time, self._burst, self._a_second)
         bucket = self._kinds.pop(kind, None) or _Bucket(BURST, time)
@@ -36,7 +37,7 @@ class Sampler:
         if bucket.left < 1 or self._all.left < 1:
             return False
         bucket.left -= 1
-        self._all.left -= 1
+        self._all.left -= cost
         return True
 
 

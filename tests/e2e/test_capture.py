@@ -1,6 +1,7 @@
 """What is captured by a real server: redacted, apart by tenant, whole after kill -9, without a part in any failure."""
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -16,10 +17,11 @@ import aiohttp
 import pytest
 
 from compiler.observation import FOLDER, Observation, Observations
+from proxy.capture import MAX_STREAM
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.e2e.test_killed import children, until
 from tests.e2e.test_serve import Start
-from tests.fake_upstream import FakeUpstream
+from tests.fake_upstream import FakeUpstream, Fault
 from tests.proxy.capturing import PLANTED, decoded, text_of
 from tests.proxy.test_broken_store import full
 
@@ -212,13 +214,25 @@ async def test_a_learner_that_hangs_costs_requests_nothing_and_memory_to_a_bound
     (learner,), (worker,) = children(server, "learning"), children(server, "worker")
     os.kill(learner, signal.SIGSTOP)
     before = _memory(worker)
-    fake.answers["fake-mini"] = "good"
-    for _ in range(50):
-        await ask(server, "a word " * 35_000)
+    fake.answers["fake-mini"] = Fault.respond(200, {"Content-Type": "text/event-stream"}, _long_stream())
+    for _ in range(25):
+        await ask(server, "tell me all", stream=True)
     await _counted(server, 'cuecard_observations_dropped_total{reason="queue_full"}', 10)
     assert _memory(worker) - before < 40 * 2**20
     os.kill(learner, signal.SIGCONT)
-    assert len(await kept_at_least(server, 20)) >= 20
+    found = await kept_at_least(server, 5)
+    assert {o.answer for o in found[1:]} == {"word " * 3_500}
+
+
+def _long_stream() -> bytes:
+    """Nearly as long as one that is captured may be."""
+    filling = {"object": "chat.completion.chunk", "model": "fake-mini", "system_fingerprint": "f" * 100}
+    word = {**filling, "choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]}
+    last = {**filling, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9}}
+    events = [f"data: {json.dumps(value)}\n\n" for value in (*[word] * 3_500, last)]
+    stream = "".join([*events, "data: [DONE]\n\n"]).encode()
+    assert 900_000 < len(stream) < MAX_STREAM
+    return stream
 
 
 def _memory(pid: int) -> int:

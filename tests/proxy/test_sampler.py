@@ -60,6 +60,13 @@ def test_what_is_not_taken_for_all_does_not_count_for_its_kind(clock):
     assert taken(sampler, "late", 100) == BURST
 
 
+def test_what_costs_much_is_paid_for_by_those_behind_it(clock):
+    sampler = Sampler(clock=clock)
+    assert [sampler.take(n, cost=ALL_BURST - 1) for n in range(3)] == [True, True, False]
+    clock.now += (ALL_BURST - 1) / ALL_A_SECOND  # one is left
+    assert [sampler.take(n) for n in range(3)] == [True, False, False]
+
+
 def test_as_many_kinds_as_there_are_take_no_more_memory(clock, monkeypatch):
     monkeypatch.setattr("proxy.sampler.ALL_BURST", 1e9)
     sampler = Sampler(clock=clock)
