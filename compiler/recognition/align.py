@@ -129,7 +129,7 @@ def in_word(char: str) -> bool:
 
 def _anchors(values: Sequence[str]) -> list[str]:
     """Texts of a few words that every value has exactly once, in the same order."""
-    ordered = sorted(set(values), key=len)
+    ordered = sorted(set(values), key=lambda value: (len(value), value))
     if not ordered[0]:
         return []
     found: list[str] = []
