@@ -111,11 +111,10 @@ def common_prefix(values: Sequence[str]) -> str:
     """What all begin with, never a part of a word."""
     low, high = min(values), max(values)
     size = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    prefix = low[:size]
-    if size and in_word(prefix[-1]) and any(len(v) > size and in_word(v[size]) for v in values):
-        while prefix and in_word(prefix[-1]):
-            prefix = prefix[:-1]
-    return prefix
+    if size and in_word(low[size - 1]) and any(len(v) > size and in_word(v[size]) for v in values):
+        while size and in_word(low[size - 1]):
+            size -= 1
+    return low[:size]
 
 
 def common_suffix(values: Sequence[str]) -> str:
