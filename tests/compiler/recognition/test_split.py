@@ -154,9 +154,7 @@ INSTRUCTIONS = [
 
 @pytest.mark.parametrize("count", [3, 4, 5])
 def test_several_instructions_under_one_system_prompt_are_a_task_each(count):
-    families = [
-        lambda text, order=order: told(SYSTEM, order.replace("<>", text)) for order in INSTRUCTIONS[:count]
-    ]
+    families = [lambda text, order=order: told(SYSTEM, order.replace("<>", text)) for order in INSTRUCTIONS[:count]]
     apart(learned_from(*families), families)
 
 
@@ -209,7 +207,9 @@ def test_a_language_of_many_is_never_data():
     languages = (
         "French German Spanish Italian Portuguese Dutch Russian Chinese Japanese Korean Arabic Hindi Turkish Polish"
     ).split()
-    families = [lambda text, to=to: user(f"Translate the message below into {to}.\n\nMessage: {text}") for to in languages]
+    families = [
+        lambda text, to=to: user(f"Translate the message below into {to}.\n\nMessage: {text}") for to in languages
+    ]
     learned = learned_from(*families, each=15)
     apart(learned, families)
     assert learned.tasks(filled("Translate the message below into Welsh.\n\nMessage: {}", Prose(5).texts(5))) == {None}

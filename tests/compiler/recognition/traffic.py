@@ -26,7 +26,7 @@ class Prose:
         self.random = Random(f"prose {seed}")
 
     def word(self) -> str:
-        syllables = self.random.choice((1, 2, 2, 3))
+        syllables = self.random.choice((2, 2, 3))
         made = (self.random.choice(ONSETS) + self.random.choice(VOWELS) for _ in range(syllables))
         return "".join(made) + self.random.choice(CODAS)
 
