@@ -159,10 +159,28 @@ def test_several_instructions_under_one_system_prompt_are_a_task_each(count):
 
 
 def test_an_instruction_of_twenty_values_makes_twenty_tasks():
-    moods = (
-        "angry amused anxious bored brave calm cheerful confused curious eager envious grateful "
-        "hopeful jealous lonely nervous proud relieved tired worried"
-    ).split()
+    moods = [
+        "angry",
+        "amused",
+        "anxious",
+        "bored",
+        "brave",
+        "calm",
+        "cheerful",
+        "confused",
+        "curious",
+        "eager",
+        "envious",
+        "grateful",
+        "hopeful",
+        "jealous",
+        "lonely",
+        "nervous",
+        "proud",
+        "relieved",
+        "tired",
+        "worried",
+    ]
     families = [lambda text, mood=mood: user(f"Say whether the writer is {mood}.\n\nText: {text}") for mood in moods]
     apart(learned_from(*families, each=12), families)
 
@@ -204,9 +222,22 @@ def test_a_name_of_many_is_data(names):
 
 def test_a_language_of_many_is_never_data():
     """Languages are written like names, and instruct."""
-    languages = (
-        "French German Spanish Italian Portuguese Dutch Russian Chinese Japanese Korean Arabic Hindi Turkish Polish"
-    ).split()
+    languages = [
+        "French",
+        "German",
+        "Spanish",
+        "Italian",
+        "Portuguese",
+        "Dutch",
+        "Russian",
+        "Chinese",
+        "Japanese",
+        "Korean",
+        "Arabic",
+        "Hindi",
+        "Turkish",
+        "Polish",
+    ]
     families = [
         lambda text, to=to: user(f"Translate the message below into {to}.\n\nMessage: {text}") for to in languages
     ]

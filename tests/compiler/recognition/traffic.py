@@ -13,10 +13,42 @@ from compiler.recognition.template import Template
 Request = dict[str, Any]
 T = TypeVar("T")
 
-ONSETS = "b br c cl d dr f fl g gr h j k l m n p pl pr qu r s sh sk st t th tr v w z".split()
-VOWELS = "a ai e ea i o oa oo u".split()
-CODAS = "ck ft l lm m n nd ng nk p r rd rn s sk st t x".split()
-SMALL = "the a was it we our with and at of for is had my their some".split()
+ONSETS = [
+    "b",
+    "br",
+    "c",
+    "cl",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "pr",
+    "qu",
+    "r",
+    "s",
+    "sh",
+    "sk",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "v",
+    "w",
+    "z",
+]
+VOWELS = ["a", "ai", "e", "ea", "i", "o", "oa", "oo", "u"]
+CODAS = ["ck", "ft", "l", "lm", "m", "n", "nd", "ng", "nk", "p", "r", "rd", "rn", "s", "sk", "st", "t", "x"]
+SMALL = ["the", "a", "was", "it", "we", "our", "with", "and", "at", "of", "for", "is", "had", "my", "their", "some"]
 
 
 class Prose:
