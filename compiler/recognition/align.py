@@ -111,11 +111,10 @@ def common_prefix(values: Sequence[str]) -> str:
     """What all begin with, never a part of a word."""
     low, high = min(values), max(values)
     size = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    prefix = low[:size]
-    if size and in_word(prefix[-1]) and any(len(v) > size and in_word(v[size]) for v in values):
-        while prefix and in_word(prefix[-1]):
-            prefix = prefix[:-1]
-    return prefix
+    if size and in_word(low[size - 1]) and any(len(v) > size and in_word(v[size]) for v in values):
+        while size and in_word(low[size - 1]):
+            size -= 1
+    return low[:size]
 
 
 def common_suffix(values: Sequence[str]) -> str:
@@ -129,7 +128,7 @@ def in_word(char: str) -> bool:
 
 def _anchors(values: Sequence[str]) -> list[str]:
     """Texts of a few words that every value has exactly once, in the same order."""
-    ordered = sorted(set(values), key=len)
+    ordered = sorted(set(values), key=lambda value: (len(value), value))
     if not ordered[0]:
         return []
     found: list[str] = []

@@ -13,10 +13,13 @@ from compiler.recognition.wording import ENOUGH_WORDS, commands, words
 SUPPORT = 3  # requests that make a template
 HEAVY = 0.15  # share of the requests that makes a repeated value a task of its own, whatever the others are
 TELLING = 0.3  # share that begins, ends or goes on in some repeated instructing way
+ALL = 0.9  # share that begins or ends with one of a few values, set apart from the data: no data does that
 MOST = 0.6  # share that begins or ends in some repeated way, instructing or not, which data does not do
 PHRASE = 5  # words
 PHRASE_WITHIN = 6_000  # characters from either end of a value
 LABEL = re.compile(r"[^\W\d_][\w '/-]{1,60}(:|\n)")
+APART = re.compile(r"""[:\n"'<>()\[\]{}|.!?,;=#*`—–]| - """)  # what sets a value apart from the data beside it
+NEAR = 80  # characters of such a value
 
 Place = Literal["anchored", "instructed", "blank"]
 """Of a gap: its own message says what the task is; another one does; nothing does so far."""
@@ -76,7 +79,20 @@ def split_inside(values: Sequence[str], place: Place) -> Split | None:
             covered = len(values) - len(rest)
             mixed = commanding >= HEAVY * len(values) or covered >= MOST * len(values)
             best = Split(kept, rest, loosens=mixed and place != "blank")
-    return best or _by_phrase(values, place)
+    return best or _by_phrase(values, place) or (_set_apart(values) if place == "anchored" else None)
+
+
+def _set_apart(values: Sequence[str]) -> Split | None:
+    """By what stands before or behind the data in nearly all values, a few values set apart from it by a sign: what
+    else is there is more of the same. The fields of JSON are data."""
+    if 2 * sum('":' in value for value in values) >= len(values):
+        return None
+    for look in (_head, _tail):
+        groups = [group for group in grouped(values, look)[0] if len(group) >= SUPPORT]
+        covered = sum(map(len, groups))
+        if covered >= ALL * len(values) and (len(groups) > 1 or covered < len(values)):
+            return Split(groups, [], loosens=False)
+    return None
 
 
 def _is_worth(groups: Sequence[Sequence[int]], total: int, place: Place) -> bool:
@@ -107,6 +123,16 @@ def is_telling(text: str) -> bool:
     return bool(LABEL.match(bare)) or words(bare) >= ENOUGH_WORDS or commands(bare)
 
 
+def _head(value: str) -> str | None:
+    """What stands before the first sign that sets it apart."""
+    found = APART.search(value, 1, NEAR)
+    return value[: found.start()] if found else None
+
+
+def _tail(value: str) -> str | None:
+    return head[::-1] if (head := _head(value[::-1])) is not None else None
+
+
 def _label(value: str) -> str | None:
     """What stands before a colon or the first line's end, near the beginning."""
     head = value.lstrip()[:80]
@@ -133,7 +159,7 @@ def _by_phrase(values: Sequence[str], place: Place) -> Split | None:
     phrases = [_lines(value) if place == "anchored" else _phrases(value) for value in values]
     counts = Counter(phrase for found in phrases for phrase in found)
     least = SUPPORT if place == "blank" else max(SUPPORT, TELLING * len(values))
-    often = [phrase for phrase, count in counts.most_common() if count >= least]
+    often = sorted((phrase for phrase, count in counts.items() if count >= least), key=lambda p: (-counts[p], p))
     first = [phrase for phrase in often if not phrase[0].islower() and commands(phrase)]
     left = set(range(len(values)))
     groups: list[list[int]] = []
