@@ -1,7 +1,7 @@
 """From measurements to rows, ratios and bars. Pure."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ class Case(NamedTuple):
     kind: Kind
     concurrency: int
     workers: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}, c={self.concurrency}" + (f", {self.workers} workers" if self.workers > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -148,17 +151,31 @@ def bars(cases: Mapping[Case, Rounds]) -> list[Bar]:
     """
     one = cases.get(Case("whole", 1, 1), {})
     found = [
-        Bar("added p50, c=1: original / bare", 1.5, True, ratio(one, "original", YARDSTICK, _added)),
+        *_beside_bare(cases, "original"),
         Bar("p50, c=1: compiled / original", 1.2, True, ratio(one, "compiled", "original", _wait)),
     ]
-    for c in (8, 64):
-        whole, stream = cases.get(Case("whole", c, 1), {}), cases.get(Case("stream", c, 1), {})
-        for unit, rounds in (("requests", whole), ("events", stream)):
-            found += [
-                Bar(f"{unit}/s, c={c}: original / bare", 0.7, False, ratio(rounds, "original", YARDSTICK, _rate)),
-                Bar(f"{unit}/s, c={c}: compiled / original", 0.8, False, ratio(rounds, "compiled", "original", _rate)),
-            ]
+    for name, rounds in _at_work(cases):
+        found.append(Bar(f"{name}: compiled / original", 0.8, False, ratio(rounds, "compiled", "original", _rate)))
     return found + _in_cpu(cases)
+
+
+def bars_beside_bare(cases: Mapping[Case, Rounds], names: Sequence[str]) -> list[Bar]:
+    """What is asked of whatever stands beside the bare proxy, for each of `names`."""
+    return [bar for name in names for bar in _beside_bare(cases, name)]
+
+
+def _beside_bare(cases: Mapping[Case, Rounds], name: str) -> list[Bar]:
+    one = cases.get(Case("whole", 1, 1), {})
+    found = [Bar(f"added p50, c=1: {name} / bare", 1.5, True, ratio(one, name, YARDSTICK, _added))]
+    for what, rounds in _at_work(cases):
+        found.append(Bar(f"{what}: {name} / bare", 0.7, False, ratio(rounds, name, YARDSTICK, _rate)))
+    return found
+
+
+def _at_work(cases: Mapping[Case, Rounds]) -> Iterator[tuple[str, Rounds]]:
+    for c in (8, 64):
+        yield f"requests/s, c={c}", cases.get(Case("whole", c, 1), {})
+        yield f"events/s, c={c}", cases.get(Case("stream", c, 1), {})
 
 
 def _in_cpu(cases: Mapping[Case, Rounds]) -> list[Bar]:

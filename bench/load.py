@@ -8,7 +8,7 @@ import asyncio
 import re
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -67,13 +67,13 @@ def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
 class _Client(asyncio.Protocol):
     """One connection. `expects`: what each answer's head must say."""
 
-    def __init__(self, request: bytes, until: float, expects: bytes, streams: bool) -> None:
+    def __init__(self, requests: Iterator[bytes], until: float, expects: bytes, streams: bool) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.latencies: list[float] = []
         self.first_bytes: list[float] = []
         self.events = 0
         self.last_answer = b""
-        self._request, self._until, self._expects, self._streams = request, until, expects, streams
+        self._requests, self._until, self._expects, self._streams = requests, until, expects, streams
         self._begun = 0.0
         self._transport: asyncio.Transport | None = None
         self._reset()
@@ -95,8 +95,9 @@ class _Client(asyncio.Protocol):
     def _send(self) -> None:
         assert self._transport
         self._reset()
+        request = next(self._requests)
         self._begun = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         if self._in_body:
@@ -152,9 +153,16 @@ class _Client(asyncio.Protocol):
 
 
 async def load(
-    port: int, request: bytes, concurrency: int, seconds: float, *, streams: bool = False, expects: bytes = b""
+    port: int,
+    requests: Iterator[bytes],
+    concurrency: int,
+    seconds: float,
+    *,
+    streams: bool = False,
+    expects: bytes = b"",
 ) -> Load:
-    """Raises LoadError where an answer is not 200 or lacks `expects` in its head."""
+    """Clients take the next of `requests`, which never end. Raises LoadError where an answer is not 200 or lacks
+    `expects` in its head."""
     loop = asyncio.get_running_loop()
     begun = time.perf_counter()
     clients: list[_Client] = []
@@ -162,7 +170,7 @@ async def load(
         async with asyncio.timeout(seconds + GRACE):
             for _ in range(concurrency):
                 _, client = await loop.create_connection(
-                    lambda: _Client(request, begun + seconds, expects, streams), "127.0.0.1", port
+                    lambda: _Client(requests, begun + seconds, expects, streams), "127.0.0.1", port
                 )
                 clients.append(client)
             await asyncio.gather(*(client.done for client in clients))

@@ -7,6 +7,13 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")  # a second
 PAGE = os.sysconf("SC_PAGE_SIZE")
+ROLES = {
+    "proxy.worker": "worker",
+    "proxy.learning": "learner",
+    "bench.noted.learning": "learner",
+    "proxy.cli": "supervisor",
+    "bench.noted": "supervisor",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,10 @@ def others_cpu_seconds(root: int) -> float:
     return (user + nice + system + irq + softirq) / TICKS - cpu_seconds(root)
 
 
+def learners(root: int) -> list[int]:
+    return [process.pid for process in tree(root) if _role(process.pid) == "learner"]
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Memory of a server's processes: what each is, and its MiB."""
@@ -69,7 +80,7 @@ def _role(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
     except OSError:
         return "ended"
-    for module, role in (("proxy.worker", "worker"), ("proxy.learning", "learner"), ("proxy.cli", "supervisor")):
+    for module, role in ROLES.items():
         if module in words:
             return role
     return words[0].partition(" ")[0].rpartition("/")[2].rstrip(":")

@@ -1,6 +1,7 @@
 """Ours: the instant upstream, the bare proxy that is the yardstick, and Cuecard with cards already in its store."""
 
 import sys
+from functools import partial
 from typing import Any, NamedTuple
 
 import yaml
@@ -44,24 +45,22 @@ def bare(workers: int) -> Recipe:
     )
 
 
-def cuecard(workers: int) -> Recipe:
+def cuecard(workers: int, *, capture: bool = True, compiled: bool = True) -> Recipe:
+    tasks = {task.kind: name for name, task in TASKS.items()}
+    asks = (
+        Ask("original", expects=b"X-Cuecard-Route: original"),
+        Ask("compiled", tasks=tasks, expects=b"X-Cuecard-Route: compiled"),
+    )
     return Recipe(
         "cuecard",
         "`cuecard serve` as it comes: ledger, journal, metrics and request log on, its learner beside it",
-        _command,
-        lambda site: (
-            Ask("original", expects=b"X-Cuecard-Route: original"),
-            Ask(
-                "compiled",
-                tasks={task.kind: name for name, task in TASKS.items()},
-                expects=b"X-Cuecard-Route: compiled",
-            ),
-        ),
+        partial(_command, capture=capture),
+        lambda site: asks if compiled else asks[:1],
         workers,
     )
 
 
-def _command(site: Site) -> list[str]:
+def _command(site: Site, *, capture: bool) -> list[str]:
     said = {"description": "Say what the text is like.", "incumbent": "instant", "trust": "declared"}
     settings = {
         "listen": {"port": site.port, "workers": site.workers},
@@ -69,6 +68,7 @@ def _command(site: Site) -> list[str]:
         "prices": {name: {"input": 1, "output": 1} for name in ("instant", "paced")},
         "models": {"meta": "instant", "production": ["instant"]},
         "tasks": {name: {**said, **task.written} for name, task in TASKS.items()},
+        "capture": {"enabled": capture},
         "store": {"url": f"file:{site.folder / 'store'}"},
     }
     config = site.folder / "cuecard.yaml"

@@ -11,9 +11,10 @@ import re
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ START_SECONDS = 90.0  # LiteLLM takes twenty on a busy machine
 STOP_SECONDS = 10.0
 LOG_LINES = 8
 CHAT = "/v1/chat/completions"
+HELLO: Mapping[str, Any] = {"messages": [{"role": "user", "content": "hello " * 40}]}
 Kind = Literal["whole", "stream", "paced"]
 
 
@@ -58,7 +60,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`command` writes what the server needs into its site. `says_port`: the server chooses it and prints its URL."""
+    """`command` writes what the server needs into its site. `says_port`: the server chooses it and prints its URL.
+    `stopped`: its processes are halted while others have their turn, so that what it does by itself is its own."""
 
     name: str
     how: str
@@ -66,6 +69,7 @@ class Recipe:
     asks: Callable[[Site], tuple[Ask, ...]]
     workers: int = 1
     says_port: bool = False
+    stopped: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -75,22 +79,37 @@ class Contender:
     port: int
     workers: int
     pid: int | None  # None: there is no server between, the upstream is asked itself
+    folder: Path | None = None
+    stopped: bool = False  # while others have their turn
 
     @property
     def name(self) -> str:
         return self.ask.name
 
-    def request(self, kind: Kind, *, usage: bool = True) -> bytes:
-        body: dict[str, Any] = {
-            "model": self.ask.model.format("paced" if kind == "paced" else "instant"),
-            "messages": [{"role": "user", "content": "hello " * 40}],
-        }
+    def request(self, kind: Kind, given: Mapping[str, Any] = HELLO, *, usage: bool = True) -> bytes:
+        """`given` as this contender is asked for it; of kind `paced` it goes to the model of that name."""
+        model = "paced" if kind == "paced" else given.get("model", "instant")
+        body = {**given, "model": self.ask.model.format(model)}
         if kind != "whole":
             body |= {"stream": True} | ({"stream_options": {"include_usage": True}} if usage else {})
         headers = {"Authorization": "Bearer sk-bench", **self.ask.headers}
         if task := self.ask.tasks.get(kind):
             headers["X-Cuecard-Task"] = task
         return post(self.ask.path, json.dumps(body).encode(), headers)
+
+    def halt(self) -> None:
+        if self.pid and self.stopped:
+            os.killpg(self.pid, signal.SIGSTOP)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """While inside, it runs."""
+        if self.pid and self.stopped:
+            os.killpg(self.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.halt()
 
 
 def free_port() -> int:
@@ -111,9 +130,10 @@ async def started(recipe: Recipe, folder: Path, upstream: int) -> AsyncIterator[
         )  # fmt: skip
     try:
         port = await _port(process, output) if recipe.says_port else site.port
-        found = [Contender(ask, port, recipe.workers, process.pid) for ask in recipe.asks(site)]
+        found = [Contender(ask, port, recipe.workers, process.pid, folder, recipe.stopped) for ask in recipe.asks(site)]
         for contender in found:
             await _answers(contender, process, output)
+        found[0].halt()
         yield found
     finally:
         await _end(process)
@@ -156,8 +176,8 @@ async def _answers(contender: Contender, process: Process, output: Path) -> None
 
 
 async def once(contender: Contender, kind: Kind) -> None:
-    request = contender.request(kind)
-    await load(contender.port, request, 1, 0.0, streams=kind != "whole", expects=contender.ask.expects)
+    requests = repeat(contender.request(kind))
+    await load(contender.port, requests, 1, 0.0, streams=kind != "whole", expects=contender.ask.expects)
 
 
 def _last_lines(output: Path) -> str:
@@ -168,6 +188,7 @@ def _last_lines(output: Path) -> str:
 async def _end(process: Process) -> None:
     """By SIGTERM, then the whole session that it led by SIGKILL: none of ours outlives the run."""
     with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
         process.terminate()
     with suppress(TimeoutError):
         async with asyncio.timeout(STOP_SECONDS):

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from bench import gateways, recipes, tables
-from bench.figures import Bar, Case, Rounds, Row, Sample, bars, rows
+from bench import gateways, mining, recipes, tables
+from bench.figures import Bar, Case, Rounds, Row, Sample, bars, bars_beside_bare, rows
 from bench.load import LoadError, load
 from bench.processes import Footprint, cpu_seconds, footprint, others_cpu_seconds
+from bench.requests import Requests
 from bench.servers import Contender, Kind, Recipe, StartError, started
 
 CONCURRENCIES = (1, 8, 64)
 KINDS: tuple[Kind, ...] = ("whole", "stream", "paced")
-NAMES = ("original", "compiled", *(peer.recipe.name for peer in gateways.PEERS))
+NAMES = ("original", "compiled", *mining.NAMES, *(peer.recipe.name for peer in gateways.PEERS))
 SHOW = Console(stderr=True)
 SETTLE = 0.3  # seconds after a measurement: what a server does behind the answers is its own, not the next one's
 WARM_UP = 1.0  # seconds
@@ -46,6 +47,7 @@ class Options:
     workers: Sequence[int]
     only: frozenset[str]
     usage: bool = True  # whether streams ask for theirs
+    mining: bool = False
 
     def wants(self, name: str) -> bool:
         return not self.only or name in self.only or name in ("direct", "bare")
@@ -63,15 +65,28 @@ class Options:
 
 @dataclass
 class Run:
+    requests: Requests
     how: dict[str, str] = field(default_factory=dict)
     contenders: list[Contender] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     cases: dict[Case, Rounds] = field(default_factory=dict)
     memory: list[Footprint] = field(default_factory=list)
+    work: dict[tuple[str, Case], mining.Work] = field(default_factory=dict)
     disturbed: float = 0.0  # cores that other programs used
 
     def of(self, case: Case) -> list[Contender]:
         return [c for c in self.contenders if c.pid is None or c.workers == case.workers]
+
+    @contextmanager
+    def watching(self, contender: Contender, case: Case) -> Iterator[None]:
+        """What its learner does while inside, where it is one that mines."""
+        if contender.name not in mining.NAMES:
+            yield
+            return
+        before = mining.seen(contender)
+        yield
+        work = self.work.setdefault((contender.name, case), mining.Work())
+        work.add(before, mining.seen(contender), mining.minings(contender))
 
     def drop(self, contender: Contender, why: str) -> None:
         self.failed[tables.titled(contender.name, contender.workers)] = why
@@ -79,6 +94,9 @@ class Run:
 
     def rows(self) -> list[Row]:
         return [row for case, rounds in self.cases.items() for row in rows(case, rounds)]
+
+    def bars(self) -> list[Bar]:
+        return bars_beside_bare(self.cases, mining.BESIDE) if self.work else bars(self.cases)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -88,14 +106,15 @@ class Run:
             "failed": self.failed,
             "rows": [row.to_json() for row in self.rows()],
             "memory": {server.server: server.mib for server in self.memory},
-            "bars": [bar.to_json() for bar in bars(self.cases)],
+            "mining": [work.to_json(name, case) for (name, case), work in self.work.items()],
+            "bars": [bar.to_json() for bar in self.bars()],
         }
 
 
 async def run(options: Options) -> Run:
     """Starts everyone, measures, ends everyone, also when told to stop."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, asyncio.current_task())
-    found = Run()
+    found = Run(Requests.of_corpus(usage=options.usage) if options.mining else Requests(usage=options.usage))
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cuecard-bench-")))
         (upstream,) = await stack.enter_async_context(started(recipes.UPSTREAM, folder / "upstream", 0))
@@ -115,6 +134,8 @@ async def run(options: Options) -> Run:
         await _warm_up(options, found)
         others, begun = others_cpu_seconds(os.getpid()), time.perf_counter()
         await _measure(options, found)
+        SHOW.print(tables.work(found.work), width=100) if found.work else None
+        mining.require(found.work)
         used = others_cpu_seconds(os.getpid()) - others
         found.disturbed = max(0.0, used / (time.perf_counter() - begun))  # counted in ticks: may fall short of 0
         found.memory = [footprint(title, pid) for title, pid in servers.items()]
@@ -129,9 +150,11 @@ def _stop(running: asyncio.Task[Any] | None) -> None:
 def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
     for workers in options.workers:
         yield recipes.bare(workers)
-        if options.wants("original") or options.wants("compiled"):
+        if options.mining:
+            yield from mining.contenders(workers)
+        elif options.wants("original") or options.wants("compiled"):
             yield recipes.cuecard(workers)
-    for peer in gateways.PEERS:
+    for peer in gateways.PEERS if not options.mining else ():
         name = peer.recipe.name
         if options.wants(name) and peer.is_installed():
             yield peer.recipe
@@ -142,9 +165,10 @@ def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
 async def _warm_up(options: Options, found: Run) -> None:
     SHOW.print("warming up")
     for contender in [*found.contenders]:
-        for kind in KINDS:
+        for kind in KINDS if not options.mining else options.kinds:
             if contender in found.contenders:
-                await _sample(options, found, contender, Case(kind, 8, contender.workers), WARM_UP)
+                await _sample(found, contender, Case(kind, 8, contender.workers), WARM_UP)
+    found.work.clear()
 
 
 async def _measure(options: Options, found: Run) -> None:
@@ -154,9 +178,10 @@ async def _measure(options: Options, found: Run) -> None:
         for case in cases:
             rounds = found.cases[case] = {c.name: [] for c in found.of(case)}
             for number in range(options.rounds):
-                progress.update(bar, description=f"{case.kind}, c={case.concurrency}, {case.workers} workers")
+                progress.update(bar, description=str(case))
+                found.requests.next_turn()
                 for contender in _in_turn(found.of(case), number):
-                    sample = await _sample(options, found, contender, case, options.seconds)
+                    sample = await _sample(found, contender, case, options.seconds)
                     if sample:
                         rounds[contender.name].append(sample)
                     else:
@@ -170,20 +195,21 @@ def _in_turn(contenders: list[Contender], number: int) -> list[Contender]:
     return contenders[first:] + contenders[:first]
 
 
-async def _sample(options: Options, found: Run, contender: Contender, case: Case, seconds: float) -> Sample | None:
+async def _sample(found: Run, contender: Contender, case: Case, seconds: float) -> Sample | None:
     """None where the contender failed, which puts it out of the run."""
     streams, expects = case.kind != "whole", contender.ask.expects
-    request = contender.request(case.kind, usage=options.usage)
-    before = cpu_seconds(contender.pid) if contender.pid else 0.0
-    try:
-        seen = await load(contender.port, request, case.concurrency, seconds, streams=streams, expects=expects)
-    except LoadError as error:
-        if contender.pid is None:
-            raise  # nothing can be compared any more
-        found.drop(contender, f"{case.kind}, c={case.concurrency}: {error}")
-        return None
-    await asyncio.sleep(SETTLE)
-    return Sample(seen, (cpu_seconds(contender.pid) if contender.pid else 0.0) - before)
+    requests = found.requests.of(contender, case.kind)
+    with contender.turn(), found.watching(contender, case):
+        before = cpu_seconds(contender.pid) if contender.pid else 0.0
+        try:
+            seen = await load(contender.port, requests, case.concurrency, seconds, streams=streams, expects=expects)
+        except LoadError as error:
+            if contender.pid is None:
+                raise  # nothing can be compared any more
+            found.drop(contender, f"{case}: {error}")
+            return None
+        await asyncio.sleep(SETTLE)
+        return Sample(seen, (cpu_seconds(contender.pid) if contender.pid else 0.0) - before)
 
 
 def _print(found: Run) -> list[Bar]:
@@ -192,12 +218,14 @@ def _print(found: Run) -> list[Bar]:
     for kind in KINDS:
         if of_kind := [row for row in measured if row.case.kind == kind]:
             console.print(tables.speed(kind, of_kind))
+    if found.work:
+        console.print(tables.work(found.work))
     console.print(tables.memory(found.memory))
     for title, how in found.how.items():
         console.print(f"{title}: {how}", highlight=False)
     for title, why in found.failed.items():
         console.print(f"[red]not measured:[/] {title}: {escape(why)}", highlight=False)
-    verdicts = bars(found.cases)
+    verdicts = found.bars()
     console.print(tables.verdicts(verdicts))
     cores = f"{os.cpu_count()} cores, shared by upstream, contender and load"
     console.print(f"{cores}; other programs used {found.disturbed:.2f} of a core meanwhile", highlight=False)
@@ -211,25 +239,34 @@ def _options() -> tuple[Options, argparse.Namespace]:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(NAMES)}; bare is always in"
     )
-    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, help="all, or with --mining all but paced")
     parser.add_argument("--concurrency", nargs="+", type=int, default=CONCURRENCIES)
     parser.add_argument("--workers", nargs="+", type=int, default=(1, 2))
     parser.add_argument(
         "--without-usage", action="store_true", help="streams don't ask for it, and Cuecard's learner counts tokens"
     )
+    parser.add_argument(
+        "--mining",
+        action="store_true",
+        help="the corpus's requests, of Cuecard that captures none, that does, and that mines all the time",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--check", action="store_true", help="exit code 1 if a bar is missed")
     given = parser.parse_args()
+    given.kinds = given.kinds or (KINDS[:-1] if given.mining else KINDS)
     if unknown := set(given.only) - set(NAMES):
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(NAMES)}")
     only = frozenset(given.only)
     shape = given.concurrency, given.kinds, given.workers
-    return Options(given.rounds, given.seconds, *shape, only, usage=not given.without_usage), given
+    return Options(given.rounds, given.seconds, *shape, only, usage=not given.without_usage, mining=given.mining), given
 
 
 def main() -> None:
     options, given = _options()
-    found = uvloop.run(run(options))
+    try:
+        found = uvloop.run(run(options))
+    except mining.NotMining as error:
+        sys.exit(f"nothing was measured: {error}")
     verdicts = _print(found)
     if given.json:
         given.json.write_text(json.dumps(found.to_json(), indent=1) + "\n")

@@ -1,10 +1,11 @@
 """What was measured, for people: tables that fit 100 columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from bench.figures import Bar, Row
+from bench.figures import Bar, Case, Row
+from bench.mining import Work
 from bench.processes import Footprint
 from bench.scoring import Score
 from bench.servers import Kind
@@ -55,6 +56,26 @@ def memory(servers: Iterable[Footprint]) -> Table:
     for server in servers:
         of_which = ", ".join(f"{role} {mib:.0f}" for role, mib in server.mib)
         table.add_row(server.server, f"{sum(mib for _, mib in server.mib):.0f}", of_which)
+    return table
+
+
+def work(done: Mapping[tuple[str, Case], Work]) -> Table:
+    table = Table(title="What the learner did in the measured time", title_justify="left")
+    for heading in ("server", "asked"):
+        table.add_column(heading)
+    for heading in ("seconds", "captured", "minings", "mining", "published", "CPU of a core"):
+        table.add_column(heading, justify="right")
+    for (name, case), seen in sorted(done.items()):
+        figures = (
+            f"{seen.seconds:.0f}",
+            f"{seen.captured:,}",
+            str(seen.minings),
+            f"{seen.share:.0%}",
+            str(seen.published),
+        )
+        table.add_row(
+            titled(name, case.workers), f"{case.kind}, c={case.concurrency}", *figures, f"{seen.cpu / seen.seconds:.2f}"
+        )
     return table
 
 
