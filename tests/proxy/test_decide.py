@@ -4,6 +4,10 @@ from dataclasses import replace
 import pytest
 
 from compiler.families import Family
+from compiler.recognition.catalogue import Recognised, Recognition
+from compiler.recognition.recognise import Recogniser
+from compiler.recognition.structure import CHAT, structure_key
+from compiler.recognition.template import Pattern, Slot, Template
 from compiler.registry import Snapshot, TaskState
 from compiler.task import Task
 from proxy.decide import HARMLESS, NOT_ELIGIBLE, REASONS, TOOLS, decide, ineligible
@@ -198,3 +202,124 @@ def test_before_the_store_was_read_a_task_is_not_said_to_be_unknown(call_of, cha
     with pytest.raises(UnavailableError) as caught:
         decide(call_of(chat(model="task:mood")), Snapshot(), {})
     assert caught.value.code == "not_ready"
+
+
+ORDER = "Say good or bad: "
+SHOTS = [
+    {"role": "user", "content": "I like it"},
+    {"role": "assistant", "content": "good"},
+]
+
+
+def recognising(call, *turns, ignored: bool = False, off: bool = False, **more) -> Snapshot:
+    """A snapshot in which what the call is of is a task, found in its traffic: `turns`, then an order and any text."""
+    listed = Slot("enumerated", values=frozenset({"so happy", "so sad"}))
+    slot = listed if more.pop("listed", False) else Slot(longest=99)
+    patterns = (*(Pattern((turn["content"],)) for turn in turns), Pattern((ORDER, ""), (slot,)))
+    roles = (*(turn["role"] for turn in turns), "user")
+    made = Template("t1", call.tenant, structure_key(call.tenant, CHAT, call.body), roles, patterns, **more)
+    tasks = {"t1": Recognised("found-mood", ("t1",), ignored=ignored)}
+    return Snapshot(1, off, {}, Recognition(1, Recogniser([made]), tasks))
+
+
+@pytest.fixture
+def ordered(chat, call_of):
+    """A call with the order that is recognised."""
+
+    def call(*turns, text: str = "so happy", **more):
+        body = chat(**more)
+        body["messages"] = [*turns, {"role": "user", "content": ORDER + text}]
+        return call_of(body)
+
+    return call
+
+
+@pytest.mark.parametrize(("mode", "reason"), [("observe", "observe"), ("manual", "unproven"), ("auto", "unproven")])
+def test_what_is_recognised_waits_for_its_proof_and_goes_on_as_it_came(ordered, mode, reason):
+    call = ordered()
+    decision = decide(call, recognising(call), {}, mode)
+    assert (decision.task, decision.variant, decision.reason) == ("found-mood", "found-mood", reason)
+    assert (decision.view, decision.card, decision.wants_compile) == (None, None, False)
+    assert (call.template, call.structure) == ("t1", structure_key(call.tenant, CHAT, call.body))
+    assert decision.found.values == ["so happy"]
+
+
+def test_a_value_of_a_list_is_a_task_of_its_own(ordered):
+    happy, sad = ordered(), ordered(text="so sad")
+    snapshot = recognising(happy, listed=True)
+    decisions = [decide(call, snapshot, {}) for call in (happy, sad)]
+    assert {decision.task for decision in decisions} == {"found-mood"}
+    assert len({decision.variant for decision in decisions}) == 2
+    assert all(decision.variant.startswith("found-mood~") for decision in decisions)
+    assert decide(ordered(text="so so"), snapshot, {}).reason == "unrecognised"
+
+
+def test_an_ignored_task_is_left_alone_and_named(ordered):
+    call = ordered()
+    decision = decide(call, recognising(call, ignored=True), {})
+    assert (decision.task, decision.reason) == ("found-mood", "ignored")
+
+
+def test_off_holds_back_what_was_recognised(ordered):
+    call = ordered()
+    assert decide(call, recognising(call, off=True), {}).reason == "off"
+
+
+def test_free_chat_is_of_no_task_and_says_so(ordered):
+    call = ordered()
+    decision = decide(call, recognising(call, catch_all=True), {})
+    assert (decision.task, decision.variant, decision.reason) == (None, None, "catch_all")
+    assert call.template == ""
+
+
+def test_what_no_card_can_serve_is_named_and_says_why(ordered):
+    call = ordered(n=2)
+    decision = decide(call, recognising(call), {}, "auto")
+    assert (decision.task, decision.reason) == ("found-mood", "n")
+    free = ordered(n=2)
+    assert decide(free, recognising(free, catch_all=True), {}).reason == "n"
+
+
+def test_turns_that_never_differ_are_of_the_task(ordered):
+    call = ordered(*SHOTS)
+    snapshot = recognising(call, *SHOTS)
+    assert (decide(call, snapshot, {}).task, decide(call, snapshot, {}).reason) == ("found-mood", "observe")
+    other = ordered(SHOTS[0], {"role": "assistant", "content": "bad"})
+    assert (decide(other, snapshot, {}).task, decide(other, snapshot, {}).reason) == (None, "multi_turn")
+
+
+def test_a_named_task_wins_over_a_recognised_one(ordered, view_of):
+    call = ordered()
+    snapshot = replace(recognising(call), tasks={"mood": view_of(MOOD, model="fake-nano")})
+    call.named = "mood"
+    assert decide(call, snapshot, {}).task == "mood"
+    call.named = "unheard-of"
+    assert decide(call, snapshot, {}).reason == "unknown_task"
+
+
+@pytest.mark.parametrize("more", [{"model": "gpt-small"}, {"response_format": {"type": "json_object"}}])
+def test_another_structure_is_not_recognised(ordered, more):
+    assert decide(ordered(**more), recognising(ordered()), {}).reason == "unrecognised"
+
+
+def test_another_tenants_task_is_not_recognised(ordered):
+    snapshot = recognising(ordered())
+    other = ordered()
+    other.tenant = "other"
+    assert decide(other, snapshot, {}).reason == "unrecognised"
+
+
+def test_a_bypassed_request_is_not_even_looked_at(ordered):
+    call = ordered()
+    call.bypass = True
+    decision = decide(call, recognising(call), {})
+    assert (decision.reason, decision.found, call.structure) == ("bypass", None, "")
+
+
+@pytest.mark.parametrize(
+    "messages", [None, [], "hi", ["hi"], [{"role": "user", "content": None}], [{"content": "\ud800"}]]
+)
+def test_messages_of_no_known_form_are_left_alone(chat, call_of, ordered, messages):
+    decision = decide(call_of(chat(messages=messages)), recognising(ordered()), {})
+    assert decision.task is None
+    assert decision.reason in {"not_text", "multi_turn", "unrecognised"}

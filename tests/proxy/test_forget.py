@@ -141,6 +141,16 @@ def test_a_recognised_task_of_another_tenant_has_nothing_to_forget(tmp_path, lea
     assert len(known(learned)) == 3
 
 
+def test_a_tenant_and_a_task_are_known_by_what_was_learned_when_their_requests_are_gone(tmp_path, learned):
+    with Observations(learned, retention_days=1) as observations:
+        observations.forget(tenant=HASH)
+        observations.forget(tenant="default")
+    learned_of = "0 captured requests and their answers, and 1 template(s) learned from them"
+    assert learned_of in forget(tmp_path, TASK).stdout
+    assert learned_of in forget(tmp_path, "--tenant", HASH).stdout
+    assert known(learned) == {"summarise-mail-colleague-one-sentence"}
+
+
 def test_an_unknown_name_is_told_the_names_there_are(tmp_path, learned):
     done = forget(tmp_path, "toxic")
     assert done.exit_code == 2

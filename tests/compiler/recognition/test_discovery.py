@@ -127,8 +127,11 @@ def test_after_a_restart_it_goes_on_under_the_same_names(store, observations, di
     again.step()
     assert Catalogue(store).tasks() == before
     observations.forget(tenant="shop")
-    Discovery(store, observations).step()
-    assert Catalogue(store).tasks() == before, "templates outlive the requests they were learned from"
+    last = Discovery(store, observations)
+    seen(observations, MOOD)
+    last.step()
+    assert named(store, MOOD)
+    assert Catalogue(store).tasks().items() >= before.items(), "templates outlive the requests they were learned from"
 
 
 def test_it_starts_again_after_something_was_forgotten(store, observations, discovery, clock):
@@ -139,11 +142,11 @@ def test_it_starts_again_after_something_was_forgotten(store, observations, disc
     observations.forget(tenant="shop")
     Catalogue(store).forget("shop")
     clock.now += module.PAUSE
-    seen(observations, MOOD, 3, tenant="bank", seed=2)
+    seen(observations, MOOD, seed=2)
     discovery.step()
     assert named(store, SUMMARY) is None
-    assert named(store, MOOD, "bank")
-    assert {template.tenant for template in Catalogue(store).templates()} == {"bank"}
+    assert named(store, MOOD)
+    assert named(store, MOOD, "bank"), "nobody else's is forgotten"
 
 
 def test_a_store_that_fails_in_the_middle_leaves_the_old_templates(store, observations, discovery, clock, monkeypatch):
