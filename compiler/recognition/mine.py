@@ -21,7 +21,8 @@ from compiler.redaction.spans import REDACTED, TYPES
 FEW = 500  # requests
 PER_TEMPLATE = 150  # requests of one template that are kept in memory
 PER_STRUCTURE = 6_000  # of one structure
-KEPT_CHARS = 64 * 2**20  # of all
+CHARS_OF_STRUCTURE = 6 * 2**20  # to mine them takes some 28 bytes for each
+KEPT_CHARS = 24 * 2**20  # of all, which take three bytes each
 MOST_CHARS = 262_144  # of one request
 NOT_HIDDEN = frozenset(TYPES) - REDACTED
 TOLD_ALONE = frozenset(("email", "url", "uuid", "datetime", "ip"))
@@ -66,6 +67,7 @@ class _Structure:
     recogniser: Recogniser = field(default_factory=Recogniser)
     new: int = 0  # kept since it was last mined
     mined: int = 0  # kept when it was
+    chars: int = 0  # of all that is kept
 
     def put(self, templates: list[Template]) -> None:
         self.templates, self.recogniser = templates, Recogniser(templates)
@@ -102,6 +104,7 @@ class Miner:
         kept = _Kept(sample, *read, template.id if template else "")
         within.kept.append(kept)
         within.new += 1
+        within.chars += kept.size
         self._chars += kept.size
         self._make_room(within, kept)
         return template
@@ -121,7 +124,7 @@ class Miner:
         """All requests; the templates stay."""
         for within in self._structures.values():
             within.kept.clear()
-            within.new = 0
+            within.new = within.chars = 0
         self._chars = 0
 
     def _make_room(self, within: _Structure, newest: _Kept) -> None:
@@ -130,12 +133,15 @@ class Miner:
             self._drop(within, alike[0])
         elif len(within.kept) > PER_STRUCTURE:
             self._drop(within, within.kept[0])
+        while within.chars > CHARS_OF_STRUCTURE:
+            self._drop(within, within.kept[0])
         while self._chars > KEPT_CHARS:
-            largest = max(self._structures.values(), key=lambda s: sum(kept.size for kept in s.kept))
+            largest = max(self._structures.values(), key=lambda s: s.chars)
             self._drop(largest, largest.kept[0])
 
     def _drop(self, within: _Structure, kept: _Kept) -> None:
         within.kept.remove(kept)
+        within.chars -= kept.size
         self._chars -= kept.size
 
     def _mine(self, structure: str, within: _Structure) -> bool:
@@ -147,7 +153,20 @@ class Miner:
         for one in kept:
             match = within.recogniser.match(structure, one.sample.texts)
             one.template = match.template.id if match else ""
+        self._thin_out(within)
         return changed
+
+    def _thin_out(self, within: _Structure) -> None:
+        """Before it was mined, nobody knew that they are of one template."""
+        counts = Counter[str]()
+        stay: deque[_Kept] = deque()
+        for kept in reversed(within.kept):
+            counts[kept.template] += 1
+            if not kept.template or counts[kept.template] <= PER_TEMPLATE:
+                stay.appendleft(kept)
+        left = sum(kept.size for kept in stay)
+        self._chars -= within.chars - left
+        within.kept, within.chars = stay, left
 
 
 def _is_minable(sample: Sample) -> bool:

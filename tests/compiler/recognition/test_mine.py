@@ -309,6 +309,27 @@ def test_of_one_structure_no_more_than_so_many_are_kept(monkeypatch):
     assert held(miner) == 50
 
 
+def test_what_turns_out_to_be_of_one_template_is_thinned_out(monkeypatch):
+    monkeypatch.setattr(mine, "PER_TEMPLATE", 20)
+    miner, others = Miner(), filled("Say who wrote this, in one word: {}", Prose("other").texts(3))
+    for request in [*filled(SUMMARY, Prose("many").texts(60)), *others]:
+        miner.add(sample(request))
+    miner.mine()
+    assert held(miner) == 20 + 3, "what is of no template yet stays"
+    (structure,) = miner._structures.values()
+    assert structure.chars == miner._chars == sum(kept.size for kept in structure.kept)
+
+
+def test_of_one_structure_no_more_than_so_many_characters_are_kept(monkeypatch):
+    monkeypatch.setattr(mine, "CHARS_OF_STRUCTURE", 2_000)
+    miner = Miner()
+    for number, text in enumerate(Prose("free").texts(100)):
+        miner.add(sample(user(text, model=f"m{number % 2}")))
+    sizes = [sum(kept.size for kept in structure.kept) for structure in miner._structures.values()]
+    assert len(sizes) == 2
+    assert all(1_000 < size <= 2_000 for size in sizes)
+
+
 def test_of_all_requests_no_more_than_so_many_characters_are_kept(monkeypatch):
     monkeypatch.setattr(mine, "KEPT_CHARS", 10_000)
     miner = Miner()
