@@ -330,7 +330,7 @@ def _widened(new: Template, old: Template) -> Template:
 
 def _wider(a: Slot, b: Slot) -> Slot:
     if a.kind == "enumerated":
-        return a._replace(values=a.values | b.values)
+        return a._replace(longest=max(a.longest, b.longest), values=a.values | b.values)
     if a.kind != "text":
         return a
     sentences = -1 if -1 in (a.sentences, b.sentences) else max(a.sentences, b.sentences)
