@@ -15,7 +15,8 @@ from compiler.recognition.template import Template
 from compiler.store import Store
 from compiler.task import NAME
 
-TASKS, GENERATION, STRUCTURES = "recognised", "recognised:generation", "recognised:structures"
+TASKS, GENERATION = "recognised", "recognised:generation"
+PUBLISHED = "recognised:published"  # structure → the generation in which its templates were last replaced
 EPOCH = "recognised:epoch"
 
 
@@ -46,11 +47,12 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True)
 class Recognition:
-    """An immutable picture for the request path."""
+    """An immutable picture for the request path. `published`: of which generation each structure's templates are."""
 
     generation: int = 0
     recogniser: Recogniser = field(default_factory=Recogniser)
     tasks: Mapping[str, Recognised] = field(default_factory=dict)  # by template id
+    published: Mapping[str, int] = field(default_factory=dict)
 
     def name(self, structure: str, texts: Sequence[str]) -> Named | None:
         match = self.recogniser.match(structure, texts)
@@ -74,18 +76,23 @@ class Catalogue:
         self._store = store
 
     def recognition(self, known: Recognition = NOTHING) -> Recognition:
-        """`known` itself where nothing has changed: an index of a thousand templates takes some milliseconds."""
+        """`known` itself where nothing has changed, and its index of every structure that has not: one of a thousand
+        templates takes some twenty milliseconds to read and build."""
         generation = int(self._store.get(GENERATION, 0))
         if generation == known.generation:
             return known
+        published: dict[str, int] = self._store.get(PUBLISHED, {})
+        changed = {s: self._of(s) for s, at in published.items() if known.published.get(s) != at}
+        gone: dict[str, list[Template]] = {s: [] for s in known.published if s not in published}
         by_template = {id_: task for task in self.tasks().values() for id_ in task.templates}
-        return Recognition(generation, Recogniser(self.templates()), MappingProxyType(by_template))
+        recogniser = known.recogniser.instead(gone | changed)
+        return Recognition(generation, recogniser, MappingProxyType(by_template), published)
 
     def templates(self) -> list[Template]:
-        structures = self._store.get(STRUCTURES, [])
-        return [
-            Template.from_json(t) for structure in structures for t in self._store.get(f"templates:{structure}", [])
-        ]
+        return [template for structure in self._store.get(PUBLISHED, {}) for template in self._of(structure)]
+
+    def _of(self, structure: str) -> list[Template]:
+        return [Template.from_json(template) for template in self._store.get(f"templates:{structure}", [])]
 
     def tasks(self) -> dict[str, Recognised]:
         kept: dict[str, dict[str, Any]] = self._store.get(TASKS, {})
@@ -101,20 +108,19 @@ class Catalogue:
             return self.epoch(), self.templates()
 
     def publish(
-        self, structure: str, templates: Sequence[Template], *, reserved: Iterable[str] = (), epoch: int | None = None
+        self, found: Mapping[str, Sequence[Template]], *, reserved: Iterable[str] = (), epoch: int | None = None
     ) -> bool:
-        """All templates of a structure, instead of those before. New ones become tasks, under names that are neither
-        another's nor `reserved`; a task whose templates are all gone goes with them.
+        """Of each structure all its templates, instead of those before. New ones become tasks, under names that are
+        neither another's nor `reserved`; a task whose templates are all gone goes with them.
 
         `epoch`: of what they were learned from. False: something was forgotten since, so nothing was published."""
         with self._store.transact():
             if epoch not in (None, self.epoch()):
                 return False
-            self._replace({structure: templates}, reserved)
+            self._replace(found, reserved)
             return True
 
     def _replace(self, found: Mapping[str, Sequence[Template]], reserved: Iterable[str]) -> None:
-        structures: list[str] = self._store.get(STRUCTURES, [])
         tasks = self.tasks()
         for structure, templates in found.items():
             before = {t["id"] for t in self._store.get(f"templates:{structure}", [])}
@@ -128,9 +134,9 @@ class Catalogue:
                 if template.id not in known and not template.catch_all:
                     name = name_of(template, {*tasks, *reserved})
                     tasks[name] = Recognised(name, (template.id,), since=time.time())
-        kept = [s for s in dict.fromkeys((*structures, *found)) if found.get(s, True)]
-        if kept != structures:
-            self._store.put(STRUCTURES, kept)
+        generation = int(self._store.get(GENERATION, 0)) + 1
+        published = self._store.get(PUBLISHED, {}) | dict.fromkeys(found, generation)
+        self._store.put(PUBLISHED, {s: at for s, at in published.items() if found.get(s, True)})
         self._put(tasks)
 
     def rename(self, old: str, new: str, *, reserved: Iterable[str] = ()) -> None:

@@ -54,9 +54,8 @@ class Discovery:
         changed = self._miner.mine()
         self._due = time.monotonic() + max(PAUSE, REST * (time.monotonic() - started))
         self._new = 0
-        for structure in changed:
-            found, reserved = self._miner.of(structure), self._registry.tasks()
-            if not self._catalogue.publish(structure, found, reserved=reserved, epoch=self._learned):
-                return  # begun anew at the next step
         if changed:
+            found = {structure: self._miner.of(structure) for structure in changed}
+            if not self._catalogue.publish(found, reserved=self._registry.tasks(), epoch=self._learned):
+                return  # begun anew at the next step
             log.info("%d tasks are known from the traffic", len(self._catalogue.tasks()))

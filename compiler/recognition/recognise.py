@@ -4,8 +4,8 @@ An index by what a template's messages begin and end with finds the few template
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
 
 from compiler.recognition.template import Places, Template, values_at
 
@@ -35,6 +35,13 @@ class Recogniser:
         for template in templates:
             by_structure.setdefault(template.structure, []).append(template)
         self._levels = {structure: _Level(found, 0) for structure, found in by_structure.items()}
+
+    def instead(self, changed: Mapping[str, Sequence[Template]]) -> Self:
+        """Another one, with these templates of these structures; of the others the index is shared."""
+        other = type(self)()
+        levels = {structure: _Level(found, 0) for structure, found in changed.items() if found}
+        other._levels = {s: level for s, level in self._levels.items() if s not in changed} | levels
+        return other
 
     def match(self, structure: str, texts: Sequence[str]) -> Match | None:
         """The closest template, and what stands in its slots. Where that one's literals fit and its slots don't, no

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import repeat
 
 import pytest
 
@@ -17,12 +18,12 @@ async def port() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-def request(**body: object) -> bytes:
-    return post("/v1/chat/completions", json.dumps({"model": "instant", **body}).encode(), {"X-One": "1"})
+def requests(**body: object) -> Iterator[bytes]:
+    return repeat(post("/v1/chat/completions", json.dumps({"model": "instant", **body}).encode(), {"X-One": "1"}))
 
 
 async def test_every_client_is_answered_at_least_once(port: int) -> None:
-    seen = await load(port, request(), 8, 0.0)
+    seen = await load(port, requests(), 8, 0.0)
     assert (seen.requests, seen.events) == (8, 0)
     assert 0 < seen.p50 <= seen.p99 <= seen.elapsed
 
@@ -30,16 +31,22 @@ async def test_every_client_is_answered_at_least_once(port: int) -> None:
 @pytest.mark.parametrize(("options", "more"), [({}, 1), ({"stream_options": {"include_usage": True}}, 2)])
 async def test_all_events_of_a_stream_are_counted(port: int, options: dict[str, object], more: int) -> None:
     """50, [DONE], and usage where it is asked for."""
-    seen = await load(port, request(stream=True, **options), 4, 0.0, streams=True)
+    seen = await load(port, requests(stream=True, **options), 4, 0.0, streams=True)
     assert (seen.requests, seen.events) == (4, 4 * (EVENTS + more))
     assert seen.first_byte < seen.p50
 
 
 async def test_an_answer_that_lacks_what_it_must_say_ends_the_load(port: int) -> None:
     with pytest.raises(LoadError, match="answered"):
-        await load(port, request(), 1, 0.0, expects=b"X-Cuecard-Route: compiled")
+        await load(port, requests(), 1, 0.0, expects=b"X-Cuecard-Route: compiled")
 
 
 async def test_a_port_where_nobody_listens_ends_the_load() -> None:
     with pytest.raises(LoadError, match="Refused"):
-        await load(1, request(), 1, 0.0)
+        await load(1, requests(), 1, 0.0)
+
+
+async def test_clients_take_the_next_of_many_requests_in_turn(port: int) -> None:
+    whole, stream = next(requests()), next(requests(stream=True))
+    seen = await load(port, iter([whole, stream, whole, stream]), 4, 0.0)
+    assert seen.requests == 4

@@ -145,7 +145,8 @@ def test_what_the_learner_publishes_in_between_is_undone(store, observations, mo
     def late(catalogue: Catalogue, left, **more) -> None:
         (structure,) = left
         known = [t for t in catalogue.templates() if t.structure == structure]
-        catalogue.publish(structure, [replace(t, id=f"new{n}") for n, t in enumerate(known)], epoch=catalogue.epoch())
+        new = [replace(t, id=f"new{n}") for n, t in enumerate(known)]
+        catalogue.publish({structure: new}, epoch=catalogue.epoch())
         put_back(catalogue, left, **more)
 
     monkeypatch.setattr(Catalogue, "put_back", late)

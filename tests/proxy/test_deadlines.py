@@ -1,3 +1,5 @@
+from random import Random
+
 from proxy.deadlines import ENOUGH, REMEMBERED, Deadlines
 
 
@@ -30,3 +32,11 @@ def test_only_recent_times_count():
     for seconds in [9.0] * REMEMBERED + [1.0] * REMEMBERED:
         deadlines.record("mood", seconds)
     assert deadlines.of("mood") == 1.0
+
+
+def test_it_is_the_same_as_if_all_were_sorted_each_time():
+    deadlines, times = Deadlines(2.0), Random(1).choices([0.5, 1.0, 2.5, 3.0, 7.25], k=3 * REMEMBERED)
+    for count, seconds in enumerate(times, 1):
+        deadlines.record("mood", seconds)
+        recent = sorted(times[max(0, count - REMEMBERED) : count])
+        assert deadlines.of("mood") == (recent[int(len(recent) * 0.95)] if count >= ENOUGH else 2.0)

@@ -50,7 +50,7 @@ def named(catalogue: Catalogue, text: str, structure: str = "s") -> str | None:
 
 
 def test_what_is_published_has_a_name_and_is_recognised(catalogue):
-    catalogue.publish("s", [LIST, RATE])
+    catalogue.publish({"s": [LIST, RATE]})
     assert set(catalogue.tasks()) == {"list-names", "rate-mood"}
     assert named(catalogue, "List the names: Ann") == "list-names"
     assert named(catalogue, "Rate the mood: fine") == "rate-mood"
@@ -61,38 +61,38 @@ def test_what_is_published_has_a_name_and_is_recognised(catalogue):
 
 
 def test_names_are_neither_anothers_nor_reserved(catalogue):
-    catalogue.publish("s", [LIST], reserved=["list-names"])
-    catalogue.publish("u", [of("t4", "List the names", structure="u")], reserved=["list-names"])
+    catalogue.publish({"s": [LIST]}, reserved=["list-names"])
+    catalogue.publish({"u": [of("t4", "List the names", structure="u")]}, reserved=["list-names"])
     assert set(catalogue.tasks()) == {"list-names-2", "list-names-3"}
 
 
 def test_a_name_stays_when_it_is_published_again(catalogue):
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     since = catalogue.tasks()["list-names"].since
     catalogue.rename("list-names", "names")
-    catalogue.publish("s", [of("t1", "List the towns"), RATE])
+    catalogue.publish({"s": [of("t1", "List the towns"), RATE]})
     assert set(catalogue.tasks()) == {"names", "rate-mood"}
     assert catalogue.tasks()["names"].since == since
     assert named(catalogue, "List the towns: Rome") == "names"
 
 
 def test_a_task_whose_templates_are_all_gone_goes_with_them(catalogue):
-    catalogue.publish("s", [LIST, RATE])
-    catalogue.publish("s", [RATE])
+    catalogue.publish({"s": [LIST, RATE]})
+    catalogue.publish({"s": [RATE]})
     assert set(catalogue.tasks()) == {"rate-mood"}
-    catalogue.publish("u", [of("t5", "Say so", structure="u")])
+    catalogue.publish({"u": [of("t5", "Say so", structure="u")]})
     assert set(catalogue.tasks()) == {"rate-mood", "say-so"}, "other structures keep theirs"
 
 
 def test_free_chat_is_known_and_of_no_task(catalogue):
-    catalogue.publish("s", [of("free", "Hello there", catch_all=True)])
+    catalogue.publish({"s": [of("free", "Hello there", catch_all=True)]})
     assert catalogue.tasks() == {}
     found = catalogue.recognition().name("s", ["Hello there: Ann"])
     assert (found.task, found.variant, found.template.catch_all) == (None, "", True)
 
 
 def test_each_enumerated_value_is_a_task_of_its_own_until_they_are_merged(catalogue):
-    catalogue.publish("s", [TONES])
+    catalogue.publish({"s": [TONES]})
     warm, cool = (named(catalogue, f"Rewrite the text to be {tone}: so") for tone in ("warm", "cool"))
     assert warm != cool
     assert {name.partition("~")[0] for name in (warm, cool)} == set(catalogue.tasks())
@@ -103,17 +103,17 @@ def test_each_enumerated_value_is_a_task_of_its_own_until_they_are_merged(catalo
 
 
 def test_merged_tasks_are_one_under_the_first_name(catalogue):
-    catalogue.publish("s", [LIST, RATE])
+    catalogue.publish({"s": [LIST, RATE]})
     merged = catalogue.merge(["rate-mood", "list-names", "list-names"])
     assert catalogue.tasks() == {"rate-mood": merged}
     assert merged.templates == ("t2", "t1")
     assert named(catalogue, "List the names: Ann") == named(catalogue, "Rate the mood: fine") == "rate-mood"
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     assert catalogue.tasks()["rate-mood"].templates == ("t1",)
 
 
 def test_an_ignored_task_is_recognised_and_says_so(catalogue):
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     catalogue.ignore(["list-names"])
     assert catalogue.recognition().name("s", ["List the names: Ann"]).task.ignored
     catalogue.ignore(["list-names"], False)
@@ -121,7 +121,7 @@ def test_an_ignored_task_is_recognised_and_says_so(catalogue):
 
 
 def test_a_renamed_task_keeps_everything_else(catalogue):
-    catalogue.publish("s", [LIST, RATE])
+    catalogue.publish({"s": [LIST, RATE]})
     catalogue.ignore(["list-names"])
     catalogue.rename("list-names", "names")
     assert list(catalogue.tasks()) == ["names", "rate-mood"]
@@ -131,7 +131,7 @@ def test_a_renamed_task_keeps_everything_else(catalogue):
 
 @pytest.mark.parametrize("taken", ["rate-mood", "declared", "list-names"])
 def test_a_name_that_is_taken_is_refused(catalogue, taken):
-    catalogue.publish("s", [LIST, RATE])
+    catalogue.publish({"s": [LIST, RATE]})
     before = catalogue.tasks()
     with pytest.raises(ValueError, match=taken):
         catalogue.rename("list-names", taken, reserved=["declared"])
@@ -148,7 +148,7 @@ def test_a_name_that_is_taken_is_refused(catalogue, taken):
     ],
 )
 def test_what_was_never_recognised_is_unknown_and_nothing_changes(store, catalogue, change):
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     before, number = catalogue.tasks(), generation(store)
     with pytest.raises(UnknownTask, match="no-such"):
         change(catalogue)
@@ -157,8 +157,8 @@ def test_what_was_never_recognised_is_unknown_and_nothing_changes(store, catalog
 
 def test_a_tenants_templates_are_forgotten_and_nobody_elses(catalogue):
     other = of("t9", "List the names", structure="u", tenant="bank")
-    catalogue.publish("s", [LIST, RATE])
-    catalogue.publish("u", [other])
+    catalogue.publish({"s": [LIST, RATE]})
+    catalogue.publish({"u": [other]})
     assert catalogue.forget("shop") == 2
     assert catalogue.templates() == [other]
     assert [task.templates for task in catalogue.tasks().values()] == [("t9",)]
@@ -167,11 +167,11 @@ def test_a_tenants_templates_are_forgotten_and_nobody_elses(catalogue):
 
 def test_a_picture_is_the_same_object_while_nothing_changed(catalogue):
     assert catalogue.recognition() is NOTHING
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     first = catalogue.recognition()
     assert catalogue.recognition(first) is first
     for change in (
-        lambda: catalogue.publish("s", [LIST, RATE]),
+        lambda: catalogue.publish({"s": [LIST, RATE]}),
         lambda: catalogue.rename("rate-mood", "mood"),
         lambda: catalogue.ignore(["mood"]),
         lambda: catalogue.merge(["mood", "list-names"]),
@@ -185,7 +185,7 @@ def test_a_picture_is_the_same_object_while_nothing_changed(catalogue):
 
 def test_every_change_tells_those_who_read(store, catalogue):
     numbers = [generation(store)]
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     numbers.append(generation(store))
     catalogue.ignore(["list-names"])
     numbers.append(generation(store))
@@ -193,7 +193,7 @@ def test_every_change_tells_those_who_read(store, catalogue):
 
 
 def test_a_change_that_fails_in_the_middle_is_none(store, catalogue, monkeypatch):
-    catalogue.publish("s", [LIST])
+    catalogue.publish({"s": [LIST]})
     before = catalogue.templates(), catalogue.tasks(), generation(store)
 
     def fail(_: Store) -> None:
@@ -201,8 +201,8 @@ def test_a_change_that_fails_in_the_middle_is_none(store, catalogue, monkeypatch
 
     monkeypatch.setattr(module, "bump", fail)
     for change in (
-        lambda: catalogue.publish("s", [RATE]),
-        lambda: catalogue.publish("new", [of("t7", "Say so", structure="new")]),
+        lambda: catalogue.publish({"s": [RATE]}),
+        lambda: catalogue.publish({"new": [of("t7", "Say so", structure="new")]}),
         lambda: catalogue.rename("list-names", "names"),
         lambda: catalogue.ignore(["list-names"]),
         lambda: catalogue.merge(["list-names"]),
@@ -215,3 +215,18 @@ def test_a_change_that_fails_in_the_middle_is_none(store, catalogue, monkeypatch
 
 def test_nothing_is_recognised_by_nothing():
     assert Recognition().name("s", ["List the names: Ann"]) is None
+
+
+def test_only_the_index_of_what_changed_is_built_anew(catalogue):
+    other = of("t4", "Say so", structure="u")
+    catalogue.publish({"s": [LIST], "u": [other]})
+    first = catalogue.recognition()
+    catalogue.publish({"s": [LIST, RATE]})
+    second = catalogue.recognition(first)
+    assert second.recogniser.match("u", ["Say so: x"]).template is first.recogniser.match("u", ["Say so: x"]).template
+    assert second.recogniser.match("s", ["Rate the mood: x"])
+    assert first.recogniser.match("s", ["Rate the mood: x"]) is None, "who holds the picture before goes on with it"
+    catalogue.publish({"u": []})
+    third = catalogue.recognition(second)
+    assert third.recogniser.match("u", ["Say so: x"]) is None
+    assert third.recogniser.match("s", ["Rate the mood: x"])
