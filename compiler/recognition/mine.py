@@ -15,10 +15,11 @@ from compiler.recognition.repeats import SUPPORT
 from compiler.recognition.split import Found, constant, split
 from compiler.recognition.structure import texts_of
 from compiler.recognition.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
-from compiler.recognition.wording import instructing
+from compiler.recognition.wording import SENTENCE, instructing
 from compiler.redaction.spans import REDACTED, TYPES
 
 FEW = 500  # requests
+MANY = 100  # values, of which one alone shows nothing
 PER_TEMPLATE = 150  # requests of one template that are kept in memory
 PER_STRUCTURE = 6_000  # of one structure
 KEPT_CHARS = 64 * 2**20  # of all
@@ -247,8 +248,23 @@ def _slot(values: Sequence[str]) -> Slot:
         min(shortest, 1),
         lines=any("\n" in value for value in values),
         sentences=sentences if sentences <= 1 else -1,
-        words=frozenset().union(*map(instructing, values)),
+        words=_words(values),
     )
+
+
+def _words(values: Sequence[str]) -> frozenset[str]:
+    """The instructing words of data. How a single one of many values begins or ends is not taken for what data does:
+    it may have an instruction in front of it, or behind it."""
+    found = [instructing(value) for value in values]
+    counts = Counter(word for words in found for word in words)
+    if len(values) < MANY:
+        return frozenset(counts)
+    odd: set[str] = set()
+    for value, words in zip(values, found, strict=True):
+        if alone := {word for word in words if counts[word] == 1 and word[0] == ">"}:
+            sentences = [sentence for sentence in SENTENCE.split(value) if sentence.strip()]
+            odd |= alone & {word for sentence in (sentences[0], sentences[-1]) for word in instructing(sentence)}
+    return frozenset(counts.keys() - odd)
 
 
 def _patterns(pieces: Iterable[str | Slot]) -> Iterator[Pattern]:
