@@ -16,7 +16,7 @@ log = logging.getLogger("cuecard.discovering")
 
 EVERY = 0.5  # seconds
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # after a failure
-NICE = 10  # it takes what the workers leave; Linux gives each thread a priority of its own
+NICE = 19  # it takes what the workers leave; Linux gives each thread a priority of its own
 
 
 class _Looking:
