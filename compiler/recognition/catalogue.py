@@ -44,6 +44,10 @@ class Named(NamedTuple):
     def template(self) -> Template:
         return self.match.template
 
+    @property
+    def values(self) -> list[str]:
+        return self.match.values
+
 
 @dataclass(frozen=True)
 class Recognition:

@@ -15,10 +15,11 @@ from compiler.recognition.repeats import SUPPORT
 from compiler.recognition.split import Found, constant, split
 from compiler.recognition.structure import texts_of
 from compiler.recognition.template import SHORT, Pattern, Slot, Template, sentence_ends, signature
-from compiler.recognition.wording import instructing
+from compiler.recognition.wording import SENTENCE, instructing
 from compiler.redaction.spans import REDACTED, TYPES
 
 FEW = 500  # requests
+MANY = 100  # values, of which one alone shows nothing
 PER_TEMPLATE = 150  # requests of one template that are kept in memory
 PER_STRUCTURE = 6_000  # of one structure
 CHARS_OF_STRUCTURE = 6 * 2**20  # to mine them takes some 28 bytes for each
@@ -266,8 +267,23 @@ def _slot(values: Sequence[str]) -> Slot:
         min(shortest, 1),
         lines=any("\n" in value for value in values),
         sentences=sentences if sentences <= 1 else -1,
-        words=frozenset().union(*map(instructing, values)),
+        words=_words(values),
     )
+
+
+def _words(values: Sequence[str]) -> frozenset[str]:
+    """The instructing words of data. How a single one of many values begins or ends is not taken for what data does:
+    it may have an instruction in front of it, or behind it."""
+    found = [instructing(value) for value in values]
+    counts = Counter(word for words in found for word in words)
+    if len(values) < MANY:
+        return frozenset(counts)
+    odd: set[str] = set()
+    for value, words in zip(values, found, strict=True):
+        if alone := {word for word in words if counts[word] == 1 and word[0] == ">"}:
+            sentences = [sentence for sentence in SENTENCE.split(value) if sentence.strip()]
+            odd |= alone & {word for sentence in (sentences[0], sentences[-1]) for word in instructing(sentence)}
+    return frozenset(counts.keys() - odd)
 
 
 def _patterns(pieces: Iterable[str | Slot]) -> Iterator[Pattern]:
@@ -349,7 +365,7 @@ def _widened(new: Template, old: Template) -> Template:
 
 def _wider(a: Slot, b: Slot) -> Slot:
     if a.kind == "enumerated":
-        return a._replace(values=a.values | b.values)
+        return a._replace(longest=max(a.longest, b.longest), values=a.values | b.values)
     if a.kind != "text":
         return a
     sentences = -1 if -1 in (a.sentences, b.sentences) else max(a.sentences, b.sentences)

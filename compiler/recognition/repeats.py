@@ -159,7 +159,7 @@ def _by_phrase(values: Sequence[str], place: Place) -> Split | None:
     phrases = [_lines(value) if place == "anchored" else _phrases(value) for value in values]
     counts = Counter(phrase for found in phrases for phrase in found)
     least = SUPPORT if place == "blank" else max(SUPPORT, TELLING * len(values))
-    often = sorted((phrase for phrase, count in counts.items() if count >= least), key=lambda p: (-counts[p], p))
+    often = sorted((phrase for phrase, count in counts.items() if count >= least), key=lambda p: (-counts[p], p[::-1]))
     first = [phrase for phrase in often if not phrase[0].islower() and commands(phrase)]
     left = set(range(len(values)))
     groups: list[list[int]] = []

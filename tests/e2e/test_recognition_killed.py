@@ -6,10 +6,9 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +33,19 @@ class Load:
     """Clients that ask without a pause, of ever new kinds: each kind is two tasks more to find."""
 
     server: Server
-    kinds: "count[int]"
+    texts: Iterator[tuple[int, str]]  # none comes twice
     answered: int = 0
     broken: int = 0  # connections
     wrong: list[str] = field(default_factory=list)
     gap: float = 0.0
 
     async def client(self, number: int) -> None:
-        loop, texts = asyncio.get_running_loop(), mails()
+        loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
-            model = f"m{next(self.kinds) // 120}"
+            at, text = next(self.texts)
             try:
-                await self._ask(request(PROMPTS[number], next(texts), model))
+                await self._ask(request(PROMPTS[number], text, f"m{at // 120}"))
                 self.gap, last = max(self.gap, loop.time() - last), loop.time()
             except (aiohttp.ClientError, OSError):
                 self.broken += 1
@@ -61,8 +60,8 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(server: Server, kinds: "count[int]") -> AsyncIterator[Load]:
-    load = Load(server, kinds)
+async def loaded(server: Server, texts: Iterator[tuple[int, str]]) -> AsyncIterator[Load]:
+    load = Load(server, texts)
     clients = [asyncio.create_task(load.client(number)) for number in range(CLIENTS)]
     try:
         yield load
@@ -123,10 +122,10 @@ async def killed(load: Load, role: str, moment: float, before: Known) -> Known:
 
 async def test_kill_9_while_tasks_are_looked_for_loses_none_that_was_known(fake: FakeUpstream, tmp_path: Path) -> None:
     settings = settings_for(fake, tmp_path, listen={"port": 0, "workers": 2}, log={"requests": False})
-    kinds, now = count(), dict[str, tuple[str, ...]]()
+    texts, now = enumerate(mails()), dict[str, tuple[str, ...]]()
     for moment in (0.0, 0.7):
         async with serving(tmp_path, settings) as server:
-            async with loaded(server, kinds) as load:
+            async with loaded(server, texts) as load:
                 await more_tasks(server, now)
                 now = await killed(load, "learning", moment, now)
                 assert load.broken == 0, "a request needs no learner"
@@ -141,7 +140,7 @@ async def test_kill_9_while_tasks_are_looked_for_loses_none_that_was_known(fake:
             await server.process.wait()
             look_at(server.store, now, known(server))
     async with serving(tmp_path, settings) as server:
-        async with loaded(server, kinds):
+        async with loaded(server, texts):
             await more_tasks(server, now)
         look_at(server.store, now, known(server))
     assert len(known(server)) >= 4

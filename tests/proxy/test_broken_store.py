@@ -39,7 +39,7 @@ def full(disk: Path, store: str = "store") -> Iterator[None]:
 
 def checkpoint(store: Path) -> None:
     connection = sqlite3.connect(store / "cache.db", isolation_level=None)
-    connection.execute("PRAGMA walcheckpoint(TRUNCATE)")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 
 
@@ -169,7 +169,7 @@ async def test_a_corrupt_store_that_is_deleted_is_left_too(run, chat, disk, capl
     proxy = await run(store={"url": f"file:{folder}"})
     await (await proxy.chat(chat(model="fake-mini"))).read()
     await until(lambda: calls(folder) == 1)
-    _checkpoint(folder)  # else every page may still be read off the log
+    checkpoint(folder)  # else every page may still be read off the log
     (folder / "cache.db").write_bytes(os.urandom(100_000))
     await (await proxy.chat(chat(model="fake-mini"))).read()
     await until(lambda: told(caplog, BROKEN) == 1)

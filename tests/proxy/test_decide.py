@@ -213,7 +213,7 @@ SHOTS = [
 
 def recognising(call, *turns, ignored: bool = False, off: bool = False, **more) -> Snapshot:
     """A snapshot in which what the call is of is a task, found in its traffic: `turns`, then an order and any text."""
-    listed = Slot("enumerated", values=frozenset({"so happy", "so sad"}))
+    listed = Slot("enumerated", 8, values=frozenset({"so happy", "so sad"}))
     slot = listed if more.pop("listed", False) else Slot(longest=99)
     patterns = (*(Pattern((turn["content"],)) for turn in turns), Pattern((ORDER, ""), (slot,)))
     roles = (*(turn["role"] for turn in turns), "user")

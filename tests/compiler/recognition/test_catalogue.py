@@ -114,15 +114,15 @@ def test_merged_tasks_are_one_under_the_first_name(catalogue):
 
 def test_an_ignored_task_is_recognised_and_says_so(catalogue):
     catalogue.publish({"s": [LIST]})
-    catalogue.ignore("list-names")
+    catalogue.ignore(["list-names"])
     assert catalogue.recognition().name("s", ["List the names: Ann"]).task.ignored
-    catalogue.ignore("list-names", False)
+    catalogue.ignore(["list-names"], False)
     assert not catalogue.tasks()["list-names"].ignored
 
 
 def test_a_renamed_task_keeps_everything_else(catalogue):
     catalogue.publish({"s": [LIST, RATE]})
-    catalogue.ignore("list-names")
+    catalogue.ignore(["list-names"])
     catalogue.rename("list-names", "names")
     assert list(catalogue.tasks()) == ["names", "rate-mood"]
     assert catalogue.tasks()["names"].ignored
@@ -142,7 +142,7 @@ def test_a_name_that_is_taken_is_refused(catalogue, taken):
     "change",
     [
         lambda c: c.rename("no-such", "other"),
-        lambda c: c.ignore("no-such"),
+        lambda c: c.ignore(["no-such"]),
         lambda c: c.merge(["list-names", "no-such"]),
         lambda c: c.merge(["no-such", "list-names"]),
     ],
@@ -173,7 +173,7 @@ def test_a_picture_is_the_same_object_while_nothing_changed(catalogue):
     for change in (
         lambda: catalogue.publish({"s": [LIST, RATE]}),
         lambda: catalogue.rename("rate-mood", "mood"),
-        lambda: catalogue.ignore("mood"),
+        lambda: catalogue.ignore(["mood"]),
         lambda: catalogue.merge(["mood", "list-names"]),
         lambda: catalogue.forget("shop"),
     ):
@@ -187,7 +187,7 @@ def test_every_change_tells_those_who_read(store, catalogue):
     numbers = [generation(store)]
     catalogue.publish({"s": [LIST]})
     numbers.append(generation(store))
-    catalogue.ignore("list-names")
+    catalogue.ignore(["list-names"])
     numbers.append(generation(store))
     assert numbers == sorted(set(numbers))
 
@@ -204,7 +204,7 @@ def test_a_change_that_fails_in_the_middle_is_none(store, catalogue, monkeypatch
         lambda: catalogue.publish({"s": [RATE]}),
         lambda: catalogue.publish({"new": [of("t7", "Say so", structure="new")]}),
         lambda: catalogue.rename("list-names", "names"),
-        lambda: catalogue.ignore("list-names"),
+        lambda: catalogue.ignore(["list-names"]),
         lambda: catalogue.merge(["list-names"]),
         lambda: catalogue.forget("shop"),
     ):

@@ -93,7 +93,7 @@ def test_the_same_requests_make_the_same_templates_in_every_process():
         for seed in ("1", "2", "3")
     }
     assert len(found) == 1
-    assert len(found.pop()) > 100
+    assert found.pop().strip() != "[]"
 
 
 def test_nothing_new_changes_nothing():

@@ -21,7 +21,7 @@ def template(*patterns: Pattern, **more) -> Template:
 
 
 def enumerated(*values: str) -> Slot:
-    return Slot("enumerated", 20, values=frozenset(values))
+    return Slot("enumerated", max(map(len, values)), values=frozenset(values))
 
 
 @pytest.mark.parametrize("kind", TYPED)
