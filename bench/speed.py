@@ -134,7 +134,6 @@ async def run(options: Options) -> Run:
         await _warm_up(options, found)
         others, begun = others_cpu_seconds(os.getpid()), time.perf_counter()
         await _measure(options, found)
-        SHOW.print(tables.work(found.work), width=100) if found.work else None
         mining.require(found.work)
         used = others_cpu_seconds(os.getpid()) - others
         found.disturbed = max(0.0, used / (time.perf_counter() - begun))  # counted in ticks: may fall short of 0
