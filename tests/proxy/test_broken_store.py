@@ -39,7 +39,7 @@ def full(disk: Path, store: str = "store") -> Iterator[None]:
 
 def checkpoint(store: Path) -> None:
     connection = sqlite3.connect(store / "cache.db", isolation_level=None)
-    connection.execute("PRAGMA walcheckpoint(TRUNCATE)")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 
 
