@@ -13,7 +13,7 @@ from compiler.store import Store
 
 WORDS = (
     *("parcel", "invoice", "refund", "login", "colour", "delivery", "password"),
-    *("broken", "late", "missing", "twice", "today", "order", "box"),
+    *("broken", "late", "missing", "twice", "today", "lamp", "box"),
 )
 TOXIC = "Decide whether the comment is toxic. Answer with yes or no, nothing else.\nComment: {}"
 SUMMARY = "Summarise the mail for a colleague, in one sentence of at most ten words.\nMail: {}"
