@@ -11,6 +11,7 @@ Kind = Literal["label", "json", "text"]
 Trust = Literal["declared", "proven"]
 Mode = Literal["observe", "manual", "auto"]
 
+NAME_FORM = "lower-case letters, digits, `.`, `_`, `-`, at most 64"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 

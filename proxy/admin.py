@@ -16,7 +16,7 @@ from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.forgetting import forget_task
 from compiler.registry import Registry, TaskView
 from compiler.store import Store
-from compiler.task import NAME
+from compiler.task import NAME, NAME_FORM
 from compiler.worth import Terms
 from proxy.declare import examples_of, task_of
 from proxy.errors import BadRequestError, NotFoundError
@@ -88,7 +88,7 @@ async def declare_task(request: web.Request) -> web.Response:
     data = await json_object(request)
     name, given = data.pop("name", None), data.pop("examples", [])
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise BadRequestError("`name`: lower-case letters, digits, `.`, `_`, `-`, at most 64", param="name")
+        raise BadRequestError(f"`name`: {NAME_FORM}", param="name")
     try:
         examples = examples_of(given)
         task = task_of(name, TaskSettings.model_validate(data), examples)

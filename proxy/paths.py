@@ -3,7 +3,8 @@ in the books. And whether a request to one of them is paid for."""
 
 from typing import Literal
 
-CHAT = "/v1/chat/completions"
+from compiler.recognition.structure import CHAT
+
 OTHER = "other"
 Paid = Literal["free", "if_told", "always"]
 

@@ -1,14 +1,12 @@
 """From a decision to the calls that may be made for it, in order: the last one is answered with whatever comes."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
-
-import orjson
 
 from compiler.card import Card
 from compiler.endpoint import Endpoint, Endpoints
 from compiler.families import Family
+from compiler.json_text import json_bytes
 from compiler.program import Prompt, rewrite
 from compiler.registry import TaskView
 from compiler.task import Contract
@@ -77,7 +75,7 @@ class Planner:
             return self._run(route, call, view, Prompt(view.task.instructions), model, incumbent=incumbent)
         endpoint, bare = self._endpoints.resolve(call.model)
         rewritten = call.rewritten or bare != call.model
-        body = _written({**call.body, "model": bare}) if rewritten else call.raw
+        body = json_bytes({**call.body, "model": bare}) if rewritten else call.raw
         client_key = call.own_key and (endpoint is self._endpoints.first or bare != call.model)
         return Attempt(route, endpoint, bare, body, client_key, rewritten, incumbent=True)
 
@@ -102,7 +100,7 @@ class Planner:
             route=route,
             endpoint=endpoint,
             model=bare,
-            body=_written(body),
+            body=json_bytes(body),
             client_key=call.own_key and endpoint is addressed,
             rewritten=True,
             contract=contract,
@@ -114,10 +112,3 @@ class Planner:
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     options = body.get("stream_options")
     return dict(options) if isinstance(options, dict) else {}
-
-
-def _written(body: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:  # what only json could read, only json can write
-        return json.dumps(body).encode()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from compiler.endpoint import Endpoint, Endpoints
 from compiler.families import Family
 from compiler.models import Models, Options
-from compiler.task import NAME, Mode, Trust
+from compiler.task import NAME, NAME_FORM, Mode, Trust
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -201,7 +201,7 @@ class Settings(Section):
     def _are_names(cls, tasks: dict[str, TaskSettings]) -> dict[str, TaskSettings]:
         for name in tasks:
             if not NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no task name: lower-case letters, digits, `.`, `_`, `-`, at most 64")
+                raise ValueError(f"{name!r} is no task name: {NAME_FORM}")
         return tasks
 
     def secrets(self) -> set[str]:

@@ -13,7 +13,7 @@ from compiler.recognition.naming import name_of
 from compiler.recognition.recognise import Match, Recogniser
 from compiler.recognition.template import Template
 from compiler.store import Store
-from compiler.task import NAME
+from compiler.task import NAME, NAME_FORM
 
 TASKS, GENERATION = "recognised", "recognised:generation"
 PUBLISHED = "recognised:published"  # structure → the generation in which its templates were last replaced
@@ -149,7 +149,7 @@ class Catalogue:
             tasks = self.tasks()
             _require(tasks, old)
             if not NAME.fullmatch(new):
-                raise ValueError(f"{new!r} is no task name: lower-case letters, digits, `.`, `_`, `-`, at most 64")
+                raise ValueError(f"{new!r} is no task name: {NAME_FORM}")
             if new in tasks or new in reserved:
                 raise ValueError(f"there is a task {new!r} already; `cuecard tasks merge` makes one of two")
             self._put({new if name == old else name: _named(task, old, new) for name, task in tasks.items()})

@@ -1,13 +1,12 @@
 """What a chat request is made of, apart from its texts: two requests are of one task only if this is the same. Pure,
 and on the request path."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-import orjson
+from compiler.json_text import json_bytes
 
 CHAT = "/v1/chat/completions"
 PART = "\x1f"  # between the texts of a message that has several
@@ -19,7 +18,7 @@ def structure_key(tenant: str, endpoint: str, body: Mapping[str, Any]) -> str:
     OpenAI's count as a modality of their own; nothing is raised."""
     messages = body.get("messages")
     shape = "\n".join(map(_shape, messages)) if isinstance(messages, list) else "?"
-    forms = [_written(body[name]) if body.get(name) is not None else b"" for name in _FORMS]
+    forms = [json_bytes(body[name]) if body.get(name) is not None else b"" for name in _FORMS]
     return _digest(tenant, endpoint, str(body.get("model")), shape, *forms)
 
 
@@ -32,13 +31,6 @@ def _digest(*parts: str | bytes) -> str:
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return digest.hexdigest()
-
-
-def _written(form: Any) -> bytes:
-    try:
-        return orjson.dumps(form)
-    except orjson.JSONEncodeError:
-        return json.dumps(form).encode()
 
 
 def _shape(message: Any) -> str:

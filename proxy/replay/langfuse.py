@@ -10,7 +10,8 @@ Parquet, its default for new exports, can't be read.
 
 from typing import Any
 
-from proxy.replay.logged import CHAT, LoggedCall, NotReadableError, Record
+from compiler.recognition.structure import CHAT
+from proxy.replay.logged import LoggedCall, NotReadableError, Record
 from proxy.replay.values import (
     answer,
     first,

@@ -9,7 +9,8 @@ An answer from LiteLLM's cache is passed over: no model was called.
 
 from typing import Any
 
-from proxy.replay.logged import CHAT, LoggedCall, NotReadableError, Record
+from compiler.recognition.structure import CHAT
+from proxy.replay.logged import LoggedCall, NotReadableError, Record
 from proxy.replay.values import answer, first, messages_of, number, object_of, parameters, parsed, took, usage_of, when
 
 ENDPOINTS = {

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 Record = Mapping[str, Any]
-CHAT = "/v1/chat/completions"
 
 
 class NotReadableError(Exception):

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from compiler.ledger import UNDECLARED, Charge, Tally
 from compiler.pricing import PriceBook, Usage
+from compiler.recognition.structure import CHAT
 from proxy.decide import ineligible
 from proxy.paths import endpoint_of
 from proxy.replay.forms import Logs, Reading
 from proxy.replay.kinds import Kinds
-from proxy.replay.logged import CHAT, LoggedCall
+from proxy.replay.logged import LoggedCall
 from proxy.replay.recogniser import Match, Recogniser
 from proxy.replay.usages import Usages
 

@@ -8,7 +8,8 @@
 
 from typing import Any
 
-from proxy.replay.logged import CHAT, LoggedCall, NotReadableError, Record
+from compiler.recognition.structure import CHAT
+from proxy.replay.logged import LoggedCall, NotReadableError, Record
 from proxy.replay.values import answer, first, messages_of, object_of, parameters, parsed, usage_of, when
 
 ECHOED = (

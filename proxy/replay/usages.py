@@ -1,13 +1,12 @@
 """What a logged call used: as its answer says, else counted. The vocabulary takes 75-100 MB: read when it is needed."""
 
 import importlib
-import json
 from typing import Any
 
-import orjson
-
+from compiler.json_text import json_bytes
 from compiler.pricing import Usage
-from proxy.replay.logged import CHAT, LoggedCall
+from compiler.recognition.structure import CHAT
+from proxy.replay.logged import LoggedCall
 
 MOST_TOKENS = 1_000_000_000  # of one call; more is no count of tokens
 
@@ -30,13 +29,6 @@ class Usages:
         if self._counting is None:
             self._counting = importlib.import_module("proxy.count_server")
             self._counter = importlib.import_module("compiler.tokens").TokenCounter()
-        request, response = _written(call.request), _written(call.response)
+        request, response = json_bytes(call.request), json_bytes(call.response)
         inputs, outputs = self._counting.count(self._counter, str(call.request.get("model")), request, response)
         return Usage(input=inputs, output=outputs, counted=True)
-
-
-def _written(body: Any) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:  # what only json could read, only json can write
-        return json.dumps(body).encode()

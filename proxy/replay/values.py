@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from proxy.replay.logged import CHAT, NotReadableError, Record
+from compiler.recognition.structure import CHAT
+from proxy.replay.logged import NotReadableError, Record
 
 TOO_LATE = 100_000_000_000  # as seconds, the year 5138: it is milliseconds, or smaller units
 ADDRESS = re.compile(r"^https?://[^/]*", re.IGNORECASE)

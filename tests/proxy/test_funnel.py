@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from compiler.ledger import Row, Sums
+from compiler.recognition.structure import CHAT
 from proxy.decide import REASONS
 from proxy.funnel import (
     EARLIER,
@@ -23,7 +24,7 @@ from proxy.funnel import (
     stop_of,
     total,
 )
-from proxy.paths import CHAT, ENDPOINTS
+from proxy.paths import ENDPOINTS
 
 Rows = list[tuple[str, Row, Sums]]
 
