@@ -9,7 +9,6 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from compiler.observation import Observations
 from compiler.pricing import PriceBook
 from compiler.registry import Snapshot
 from compiler.store import Store
@@ -25,6 +24,7 @@ from proxy.errors import NotFoundError, ProxyError, translate
 from proxy.gateway import GATEWAY, Gateway, Snapshots
 from proxy.logs import RequestLog
 from proxy.meter import Meter
+from proxy.observing import open_observations
 from proxy.passthrough import passthrough
 from proxy.plan import Planner
 from proxy.reply import STOPPING, finish
@@ -55,9 +55,7 @@ def build_app(
 ) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[admin.OPEN_STORE] = lambda: Store(settings.store.folder)
-    app[admin.OPEN_OBSERVATIONS] = lambda: Observations(
-        settings.store.folder, retention_days=settings.store.retention_days
-    )
+    app[admin.OPEN_OBSERVATIONS] = lambda: open_observations(settings)
     app[admin.TERMS] = terms_of(settings)
     app[READY], app[STOPPING] = asyncio.Event(), asyncio.Event()
     app.cleanup_ctx.append(_gateway(settings, sockets, process_metrics, uncounted))

@@ -17,10 +17,11 @@ from typing import NamedTuple, Self
 
 import orjson
 
-from compiler.recognition.structure import structure_key
+from compiler.recognition.structure import CHAT, structure_key
 from proxy.call import Call
 from proxy.decide import Decision
 from proxy.exchange import Exchange
+from proxy.learner_socket import connected
 from proxy.metrics import Metrics
 from proxy.sampler import Sampler
 
@@ -33,7 +34,6 @@ MAX_STREAM = 2**20  # and of an answer while it is a stream: some 300 bytes for 
 COSTS_ONE = 16 * 2**10  # bytes: the learner needs some 10 ms for them
 MAX_WAITING = 256
 MAX_WAITING_BYTES = 8 * 2**20
-RECONNECT_SECONDS = 0.2
 
 DROPS = ("rate", "too_large", "not_text", "unfinished", "queue_full", "store", "forgotten", "capture")
 """Why an answered request was not captured: values of `cuecard_observations_dropped_total{reason}`."""
@@ -102,8 +102,7 @@ class Capture:
         """None, or why not."""
         if len(call.raw) > MAX_BODY or exchange.size > (MAX_STREAM if exchange.streamed else MAX_BODY):
             return "too_large"
-        path = call.path.partition("?")[0]
-        call.structure = call.structure or structure_key(call.tenant, path, call.body)
+        call.structure = call.structure or structure_key(call.tenant, CHAT, call.body)
         call.template = call.template or decision.task or ""
         if not self._sampler.take((call.structure, call.template), _cost(call, exchange)):
             return "rate"
@@ -118,11 +117,7 @@ class Capture:
 
     async def run(self) -> None:
         while True:
-            try:
-                reader, writer = await asyncio.open_unix_connection(str(self._path))
-            except OSError:
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
+            reader, writer = await connected(self._path)
             self._connected = True
             sending = asyncio.create_task(self._send(writer))
             try:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from compiler.pricing import Usage
+from proxy.learner_socket import connected
 from proxy.uncounted import Uncounted, Waiting
 
 log = logging.getLogger("cuecard.counting")
@@ -20,7 +21,6 @@ SOCKET = "count.sock"
 HEAD = struct.Struct(">IIII")
 REPLY = struct.Struct(">III")
 MAX_PENDING_BYTES = 64 * 2**20
-RECONNECT_SECONDS = 0.2
 Then = Callable[[Usage], None]
 NONE: tuple[bytes, Then, int] = (b"", lambda usage: None, 0)
 
@@ -66,11 +66,7 @@ class CountClient:
 
     async def run(self) -> None:
         while True:
-            try:
-                reader, writer = await asyncio.open_unix_connection(str(self._path))
-            except OSError:
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
+            reader, writer = await connected(self._path)
             self._unsent = list(self._pending)
             self._wake.set()
             sending = asyncio.create_task(self._send(writer))

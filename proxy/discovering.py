@@ -10,6 +10,7 @@ from compiler.errors import StoreError
 from compiler.observation import Observations
 from compiler.recognition.discovery import Discovery
 from compiler.store import Store
+from proxy.observing import open_observations
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.discovering")
@@ -33,10 +34,9 @@ class _Looking:
         if self._observations and self._observations.replaced():
             self.close()
         if self._discovery is None:
-            folder = self._settings.store.folder
-            if not Observations.exist(folder):
+            if not Observations.exist(self._settings.store.folder):
                 return
-            self._observations = Observations(folder, retention_days=self._settings.store.retention_days)
+            self._observations = open_observations(self._settings)
             self._discovery = Discovery(self._store, self._observations)
         self._discovery.step()
 

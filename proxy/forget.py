@@ -15,6 +15,7 @@ from compiler.registry import Registry
 from compiler.store import Store
 from proxy.configfile import load_settings
 from proxy.funnel import NANO, dollars
+from proxy.observing import open_observations
 from proxy.settings import Settings
 from proxy.terminal import complaints, config_option
 
@@ -30,8 +31,7 @@ def forget(config: Path | None, tenant: str | None, task: str | None) -> None:
     tenant, task = tenant or None, task or None
     with complaints():
         settings = load_settings(config)
-        folder, days = settings.store.folder, settings.store.retention_days
-        with Store(folder) as store, Observations(folder, retention_days=days) as observations:
+        with Store(settings.store.folder) as store, open_observations(settings) as observations:
             if unknown := _Known.by(settings, store, observations).complaint(task, tenant):
                 click.echo(f"cuecard: {unknown}", err=True)
                 sys.exit(2)

@@ -25,6 +25,7 @@ from proxy.counting import SOCKET as COUNT_SOCKET
 from proxy.declare import configured_tasks
 from proxy.discovering import discover
 from proxy.metrics import Metrics
+from proxy.observing import open_observations
 from proxy.process import Boot, run
 from proxy.settings import Settings
 
@@ -54,11 +55,7 @@ async def learn(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
 def _recorder(settings: Settings, metrics: Metrics, counter: TokenCounter) -> Recorder:
     redact = redact_values if settings.capture.redact else None
     prices = PriceBook(settings.own_prices())
-    return Recorder(partial(_observations, settings), metrics, counter, prices, redact=redact)
-
-
-def _observations(settings: Settings) -> Observations:
-    return Observations(settings.store.folder, retention_days=settings.store.retention_days)
+    return Recorder(partial(open_observations, settings), metrics, counter, prices, redact=redact)
 
 
 def _purge(store: Store) -> None:
@@ -69,7 +66,7 @@ def _purge(store: Store) -> None:
 def _tidy(settings: Settings) -> None:
     """Also where nothing is captured any more: what there is has its time."""
     if Observations.exist(settings.store.folder):
-        with _observations(settings) as observations:
+        with open_observations(settings) as observations:
             observations.tidy()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from compiler.ledger import UNDECLARED, Ledger, Row, Sums
 from compiler.pricing import PriceBook
 from compiler.registry import TaskView
+from compiler.task import Kind
 from compiler.worth import Assumed, Range, Seen, Terms, Worth, best
 from proxy.funnel import is_matched
 from proxy.settings import Settings
@@ -61,7 +62,7 @@ def possible_savings(
         if view is None and task in ignored:
             continue
         if (view is None or view.compiled is None) and (seen := _seen(traffic, view, now)):
-            found.append(_possible(task, *seen, terms))
+            found.append(possible_of(task, *seen, terms))
     return sorted(found, key=lambda one: (-one.worth.saving_per_day.high if one.worth else 1.0, one.task))
 
 
@@ -74,25 +75,34 @@ def _traffic(hours: Iterable[tuple[datetime, str, Row, Sums]]) -> dict[str, _Tra
 
 
 def _seen(traffic: _Traffic, view: TaskView | None, now: datetime) -> tuple[str, Seen] | None:
-    """The app's own model (the one that most calls went to) and what its answers took; None if it gave none. Less than
-    a day of traffic is taken for a day's."""
+    """The app's own model (the one that most calls went to) and what its answers took; None if it gave none."""
     answered = {model: sums.calls - sums.failed for model, sums in traffic.originals.items()}
     model = max(answered, key=lambda name: (answered[name], name), default="")
     if not model or answered[model] <= 0:
         return None
-    sums, calls = traffic.originals[model], answered[model]
     contract = view.task.contract if view else None
-    return model, Seen(
-        calls_per_day=traffic.requests / max(1.0, (now - traffic.first) / DAY),
-        input=(sums.input + sums.cached_input + sums.cache_write) / calls,
-        output=(sums.output + sums.reasoning) / calls,
-        cached_input=sums.cached_input / calls,
-        kind=contract.kind if contract else None,
+    calls_per_day = traffic.requests / days_since(traffic.first, now)
+    return model, seen_of(traffic.originals[model], calls_per_day, contract.kind if contract else None)
+
+
+def days_since(first: datetime, now: datetime) -> float:
+    """Less than a day of traffic is taken for a day's."""
+    return max(1.0, (now - first) / DAY)
+
+
+def seen_of(sums: Sums, calls_per_day: float, kind: Kind | None) -> Seen:
+    """`sums`: of the app's own model, which gave at least one answer."""
+    answered = sums.calls - sums.failed
+    return Seen(
+        calls_per_day=calls_per_day,
+        input=(sums.input + sums.cached_input + sums.cache_write) / answered,
+        output=(sums.output + sums.reasoning) / answered,
+        cached_input=sums.cached_input / answered,
+        kind=kind,
     )
 
 
-def _possible(task: str, incumbent: str, seen: Seen, terms: Terms) -> Possible:
-    missing = terms.unpriced(incumbent)
-    if missing:
+def possible_of(task: str, incumbent: str, seen: Seen, terms: Terms) -> Possible:
+    if missing := terms.unpriced(incumbent):
         return Possible(task, None, f"no price is known for {', '.join(missing)}")
     return Possible(task, best(seen, incumbent, terms))

@@ -1,16 +1,14 @@
 """The recognised tasks and their traffic of the last days, for the commands and /admin alike."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from compiler.ledger import Ledger, Sums
 from compiler.recognition.catalogue import Catalogue, Recognised
 from compiler.recognition.template import Template
 from compiler.store import Store
-
-LAST = timedelta(days=7)
-DAY = timedelta(days=1)
+from proxy.savings import LAST, days_since
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class _Traffic:
     sums: Sums = field(default_factory=Sums)
 
     def calls_a_day(self, now: datetime) -> float:
-        """From its first call on; less than a day of traffic is taken for a day's."""
-        return self.sums.requests / max(1.0, (now - self.first) / DAY)
+        """From its first call on."""
+        return self.sums.requests / days_since(self.first, now)
 
 
 def seen_tasks(store: Store) -> list[Seen]:

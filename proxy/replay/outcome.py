@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.ledger import UNDECLARED, Row, Sums
-from compiler.worth import Range, Seen, Terms, Worth, best
+from compiler.worth import Range, Terms
 from proxy.funnel import Funnel, build_funnel
 from proxy.replay.kinds import Kinds
 from proxy.replay.recogniser import Match
 from proxy.replay.replay import Replayed
-from proxy.savings import Possible
+from proxy.savings import Possible, possible_of, seen_of
 
 MONTH_DAYS = 30
 LEAST_DAYS = 1.0  # of a log that is to say how many calls a day there are
@@ -121,24 +121,14 @@ class _Frame:
 
     def possible(self, match: Match, model: str, sums: Sums, requests: int) -> Possible:
         """`sums` are those of the model that `requests` of the task's answers did not all come from."""
-        answered = sums.calls - sums.failed
         if match.catch_all:
             return Possible(match.name, None, FREE_CHAT)
         if self.days is None:
             return Possible(match.name, None, NO_DAYS)
-        if answered <= 0:
+        if sums.calls <= sums.failed:
             return Possible(match.name, None, "no call of it was answered")
-        if missing := self.terms.unpriced(model):
-            return Possible(match.name, None, f"no price is known for {', '.join(missing)}")
-        seen = Seen(
-            calls_per_day=requests / self.days,
-            input=(sums.input + sums.cached_input + sums.cache_write) / answered,
-            output=(sums.output + sums.reasoning) / answered,
-            cached_input=sums.cached_input / answered,
-            kind=self.kinds.of(match.id),
-        )
-        worth: Worth | None = best(seen, model, self.terms)
-        return Possible(match.name, worth)
+        seen = seen_of(sums, requests / self.days, self.kinds.of(match.id))
+        return possible_of(match.name, model, seen, self.terms)
 
 
 def _outcome(match: Match, rows: list[tuple[Row, Sums]], frame: _Frame) -> TaskOutcome:

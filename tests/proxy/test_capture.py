@@ -27,7 +27,7 @@ KEYS = [{"key": "sk-of-shop", "tenant": "shop"}, {"key": "sk-of-lab", "tenant": 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.sync.LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("proxy.capture.RECONNECT_SECONDS", 0.001)
+    monkeypatch.setattr("proxy.learner_socket.AGAIN_SECONDS", 0.001)
     monkeypatch.setattr("proxy.capture_server.STOP_SECONDS", 0.2)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-import proxy.counting
+import proxy.learner_socket
 from compiler.pricing import Usage
 from compiler.tokens import TokenCounter
 from proxy.count_server import answer_text, count, serve_counts
@@ -51,7 +51,7 @@ def booked() -> Booked:
 
 @pytest.fixture
 async def client(path: Path, booked: Booked, monkeypatch) -> AsyncIterator[CountClient]:
-    monkeypatch.setattr(proxy.counting, "RECONNECT_SECONDS", 0.001)
+    monkeypatch.setattr(proxy.learner_socket, "AGAIN_SECONDS", 0.001)
     client = CountClient(path, booked.drop, Uncounted.temporary())
     running = asyncio.create_task(client.run())
     yield client
