@@ -67,6 +67,10 @@ class Aligned:
         """Which message a gap stands in."""
         return sum(literal.count(BREAK) for literal in self.literals[: number + 1])
 
+    def varying(self) -> set[int]:
+        """The messages that have gaps."""
+        return {self.message_of(number) for number in range(len(self.gaps))}
+
     def own_literals(self, number: int) -> str:
         """The literal text of the message that a gap stands in."""
         return self.said()[self.message_of(number)]

@@ -12,6 +12,7 @@ from compiler.generation import bump
 from compiler.recognition.naming import name_of
 from compiler.recognition.recognise import Match, Recogniser
 from compiler.recognition.template import Template
+from compiler.recognition.wording import read_lexicon
 from compiler.store import Store
 from compiler.task import NAME, NAME_FORM
 
@@ -43,10 +44,6 @@ class Named(NamedTuple):
     @property
     def template(self) -> Template:
         return self.match.template
-
-    @property
-    def values(self) -> list[str]:
-        return self.match.values
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,12 @@ class Catalogue:
         generation = int(self._store.get(GENERATION, 0))
         if generation == known.generation:
             return known
+        read_lexicon()  # here, and not for the first request that may be of a template
         published: dict[str, int] = self._store.get(PUBLISHED, {})
         changed = {s: self._of(s) for s, at in published.items() if known.published.get(s) != at}
         gone: dict[str, list[Template]] = {s: [] for s in known.published if s not in published}
-        by_template = {id_: task for task in self.tasks().values() for id_ in task.templates}
         recogniser = known.recogniser.instead(gone | changed)
-        return Recognition(generation, recogniser, MappingProxyType(by_template), published)
+        return Recognition(generation, recogniser, MappingProxyType(by_template(self.tasks())), published)
 
     def templates(self) -> list[Template]:
         return [template for structure in self._store.get(PUBLISHED, {}) for template in self._of(structure)]
@@ -133,11 +130,7 @@ class Catalogue:
             else:
                 self._store.delete(f"templates:{structure}")
             tasks = _without(tasks, before - {template.id for template in templates})
-            known = {id_ for task in tasks.values() for id_ in task.templates}
-            for template in templates:
-                if template.id not in known and not template.catch_all:
-                    name = name_of(template, {*tasks, *reserved})
-                    tasks[name] = Recognised(name, (template.id,), since=time.time())
+            tasks = with_new(tasks, templates, reserved)
         generation = int(self._store.get(GENERATION, 0)) + 1
         published = self._store.get(PUBLISHED, {}) | dict.fromkeys(found, generation)
         self._store.put(PUBLISHED, {s: at for s, at in published.items() if found.get(s, True)})
@@ -194,6 +187,23 @@ class Catalogue:
         self._store.put(TASKS, {name: asdict(task) for name, task in tasks.items()})
         self._store.put(GENERATION, int(self._store.get(GENERATION, 0)) + 1)
         bump(self._store)
+
+
+def with_new(
+    tasks: Mapping[str, Recognised], templates: Sequence[Template], reserved: Iterable[str] = ()
+) -> dict[str, Recognised]:
+    """And a task for each template that is of none; free chat is no task."""
+    all_ = dict(tasks)
+    known = by_template(tasks)
+    for template in templates:
+        if template.id not in known and not template.catch_all:
+            name = name_of(template, {*all_, *reserved})
+            all_[name] = Recognised(name, (template.id,), since=time.time())
+    return all_
+
+
+def by_template(tasks: Mapping[str, Recognised]) -> dict[str, Recognised]:
+    return {id_: task for task in tasks.values() for id_ in task.templates}
 
 
 def _without(tasks: Mapping[str, Recognised], gone: set[str]) -> dict[str, Recognised]:

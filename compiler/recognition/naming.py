@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Container
+from functools import cache
+from importlib.resources import files
 
 from compiler.recognition.template import Template
 from compiler.recognition.wording import commands
@@ -12,111 +14,6 @@ SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 WORD = re.compile(r"[^\W_]+(?:'\w+)?")
 FORM = frozenset("answer reply respond return output give use keep never do don't only always not please".split())  # noqa: SIM905
 """How sentences begin that say what an answer looks like rather than what is asked."""
-EMPTY = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "for",
-        "from",
-        "by",
-        "with",
-        "and",
-        "or",
-        "as",
-        "is",
-        "are",
-        "be",
-        "it",
-        "its",
-        "this",
-        "that",
-        "these",
-        "those",
-        "their",
-        "they",
-        "them",
-        "you",
-        "your",
-        "i",
-        "me",
-        "my",
-        "we",
-        "our",
-        "us",
-        "into",
-        "below",
-        "above",
-        "following",
-        "given",
-        "please",
-        "will",
-        "would",
-        "can",
-        "could",
-        "should",
-        "must",
-        "have",
-        "has",
-        "do",
-        "does",
-        "der",
-        "die",
-        "das",
-        "den",
-        "dem",
-        "des",
-        "ein",
-        "eine",
-        "einen",
-        "einem",
-        "und",
-        "oder",
-        "von",
-        "zu",
-        "mit",
-        "für",
-        "auf",
-        "bitte",
-        "le",
-        "la",
-        "les",
-        "un",
-        "une",
-        "des",
-        "du",
-        "de",
-        "et",
-        "ou",
-        "à",
-        "en",
-        "el",
-        "los",
-        "las",
-        "una",
-        "y",
-        "o",
-        "para",
-        "con",
-        "por",
-        "il",
-        "lo",
-        "gli",
-        "e",
-        "di",
-        "da",
-        "o",
-        "os",
-        "as",
-        "um",
-        "uma",
-    ]
-)
 
 
 def name_of(template: Template, taken: Container[str] = ()) -> str:
@@ -150,6 +47,12 @@ def _literals(template: Template) -> list[str]:
     return [text for role, text in told if role == "user"] + [text for role, text in told if role != "user"]
 
 
+@cache
+def _empty() -> frozenset[str]:
+    """Words that say nothing of what a text is about."""
+    return frozenset(files("compiler.recognition").joinpath("empty_words.txt").read_text("utf-8").split())
+
+
 def _words(text: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return [word.replace("'", "") for word in WORD.findall(plain) if word not in EMPTY]
+    return [word.replace("'", "") for word in WORD.findall(plain) if word not in _empty()]

@@ -46,9 +46,10 @@ def split(texts: Sequence[str], roles: Sequence[str]) -> list[Found]:
     while pending:
         group = pending.pop()
         group.aligned.align()
-        part = _chosen(group, roles)
+        kinds = assessed(group.aligned, roles)
+        part = _chosen(group, roles, kinds)
         if part is None:
-            if (ended := _ended(group, roles)) is not None:
+            if (ended := _ended(group, roles, kinds)) is not None:
                 found.append(ended)
             continue
         pending += _children(group, part)
@@ -59,7 +60,7 @@ def constant(text: str, roles: Sequence[str]) -> Found:
     """The task of requests that are all the same."""
     aligned = apart([text])
     aligned.align()
-    return Found([0], aligned, frozenset(), _says_too_little(aligned, text.split(BREAK), roles))
+    return Found([0], aligned, frozenset(), _says_too_little(aligned, roles))
 
 
 def _children(group: Group, part: tuple[int, Split]) -> Iterable[Group]:
@@ -76,10 +77,10 @@ def _child(group: Group, places: list[int], loose: set[int]) -> Group:
     return Group([group.members[i] for i in places], group.aligned.of(places), set(loose), dict(group.plain))
 
 
-def _chosen(group: Group, roles: Sequence[str]) -> tuple[int, Split] | None:
+def _chosen(group: Group, roles: Sequence[str], kinds: Sequence[Kind]) -> tuple[int, Split] | None:
     """The gap that splits the group, and how: the one with the largest part that repeats."""
     found = []
-    for number, kind in enumerate(assessed(group.aligned, roles)):
+    for number, kind in enumerate(kinds):
         if isinstance(kind, Split):
             found.append((number, kind))
         elif place_of(group.aligned, number, roles) == "instructed":
@@ -114,36 +115,33 @@ def place_of(aligned: Aligned, number: int, roles: Sequence[str]) -> Place:
 def instructions_size(aligned: Aligned, roles: Sequence[str], besides: int = -1) -> int:
     """Words of literal text in messages that instruct, and in turns that never change."""
     messages = aligned.said()
-    varying = {aligned.message_of(number) for number in range(len(aligned.gaps))} | {besides}
+    varying = aligned.varying() | {besides}
     told = (text for m, text in enumerate(messages) if m != besides and (roles[m] in INSTRUCT or m not in varying))
     return sum(map(words, told))
 
 
-def _ended(group: Group, roles: Sequence[str]) -> Found | None:
+def _ended(group: Group, roles: Sequence[str], kinds: Sequence[Kind]) -> Found | None:
     """A group that nothing splits any more: a task, if it has enough requests and says enough."""
     aligned, size = group.aligned, len(group.members)
-    if any(role in ("assistant", "tool", "function") for role in _varying(aligned, roles)):
-        return None
-    if size < SUPPORT:
+    varying = aligned.varying()
+    if size < SUPPORT or any(roles[message] in ("assistant", "tool", "function") for message in varying):
         return None
     for gap in aligned.gaps:
         if sorted(map(words, gap))[size // 2] <= 3 and size < SHORT_SUPPORT:
             return None
-    free = [m for m in range(len(roles)) if _is_free(aligned, m)]
     said = aligned.said()
-    if any(roles[m] in INSTRUCT for m in free):
+    free = [m for m in sorted(varying) if not any(char.isalnum() for char in said[m])]
+    if any(roles[m] in INSTRUCT for m in free) or not _is_held(aligned, roles):
         return None
-    if not _is_held(aligned, roles):
-        return None
-    catch_all = bool(group.loose & set(free)) or _says_too_little(aligned, said, roles)
+    catch_all = bool(group.loose & set(free)) or _says_too_little(aligned, roles)
     if size < FREE_SUPPORT and not all(_is_plain(group, message) for message in free):
         return None
-    group = _without_outliers(group, roles)
-    if len(group.members) < SUPPORT:
+    rest = _without_outliers(group, roles)
+    if len(rest.members) < SUPPORT:
         return None
-    aligned = group.aligned
-    listed = (number for number, kind in enumerate(assessed(aligned, roles)) if kind == "enumerated")
-    return Found(group.members, aligned, frozenset(listed), catch_all)
+    kinds = kinds if rest is group else assessed(rest.aligned, roles)
+    listed = (number for number, kind in enumerate(kinds) if kind == "enumerated")
+    return Found(rest.members, rest.aligned, frozenset(listed), catch_all)
 
 
 def _without_outliers(group: Group, roles: Sequence[str]) -> Group:
@@ -185,19 +183,8 @@ def _is_plain(group: Group, message: int) -> bool:
     return len(values) >= SHORT_SUPPORT and commanding <= PLAIN_SHARE * len(values)
 
 
-def _says_too_little(aligned: Aligned, said: Sequence[str], roles: Sequence[str]) -> bool:
+def _says_too_little(aligned: Aligned, roles: Sequence[str]) -> bool:
     if instructions_size(aligned, roles) >= ENOUGH_WORDS:
         return False
-    users = [text for text, role in zip(said, roles, strict=True) if role not in INSTRUCT]
+    users = [text for text, role in zip(aligned.said(), roles, strict=True) if role not in INSTRUCT]
     return not any(words(text) >= ENOUGH_WORDS or (words(text) >= 2 and is_telling(text)) for text in users)
-
-
-def _varying(aligned: Aligned, roles: Sequence[str]) -> set[str]:
-    return {roles[aligned.message_of(number)] for number in range(len(aligned.gaps))}
-
-
-def _is_free(aligned: Aligned, message: int) -> bool:
-    """Whether a message is one slot and nothing else."""
-    numbers = [n for n in range(len(aligned.gaps)) if aligned.message_of(n) == message]
-    text = aligned.said()[message]
-    return bool(numbers) and not any(c.isalnum() for c in text)

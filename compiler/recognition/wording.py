@@ -1,4 +1,4 @@
-"""Words that tell a model what to do, in the languages of compiler/lexicon. They only ever make recognition more
+"""Words that tell a model what to do, in the languages of `lexicon/`. They only ever make recognition more
 careful: what has such a word where none was seen is not matched."""
 
 import re
@@ -91,6 +91,11 @@ def commands(text: str, *, begun: bool = False) -> bool:
     if any(known.forms[form][0] != "^" for form in known.forms.keys() & text.split()):
         return True
     return not text.isascii() and any(sign in text for sign in known.signs)
+
+
+def read_lexicon() -> None:
+    """Now, where the first text that is looked at must not wait for it."""
+    _lexicon()
 
 
 def words(text: str) -> int:

@@ -4,15 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from compiler.recognition.catalogue import Recognised, Recognition
-from compiler.recognition.mine import Miner, sample_of
-from compiler.recognition.naming import name_of
+from compiler.recognition.catalogue import Recognition, by_template, with_new
+from compiler.recognition.mine import PER_TEMPLATE, Miner, sample_of
 from compiler.recognition.recognise import Recogniser
 from compiler.recognition.structure import structure_key, texts_of
 from proxy.replay.recogniser import Match
 
 UNKNOWN_AT_MOST = 1_000  # requests that no template is known of yet, before they are looked at
-PLENTY, ONE_IN = 150, 20  # of a template that has had plenty, one in so many is looked at
+ONE_IN = 20  # of a template that the miner has enough of, one in so many is looked at
 FREE_CHAT = "free chat"
 
 
@@ -33,7 +32,7 @@ class Mining:
         if match := self._known.match(sample.structure, sample.texts):
             self._seen[match.template.id] += 1
             seen = self._seen[match.template.id]
-            if seen > PLENTY and seen % ONE_IN:
+            if seen > PER_TEMPLATE and seen % ONE_IN:
                 return
         self._miner.add(sample)
         self._unknown += match is None
@@ -50,13 +49,7 @@ class Mining:
     def finish(self) -> None:
         self._miner.mine()
         templates = self._miner.templates
-        tasks: dict[str, Recognised] = {}
-        for template in templates:
-            if not template.catch_all:
-                name = name_of(template, tasks)
-                tasks[name] = Recognised(name, (template.id,))
-        by_template = {id_: task for task in tasks.values() for id_ in task.templates}
-        self._recognition = Recognition(1, Recogniser(templates), by_template)
+        self._recognition = Recognition(1, Recogniser(templates), by_template(with_new({}, templates)))
         self._miner.forget()
 
     def match(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> Match | None:

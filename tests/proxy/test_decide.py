@@ -241,7 +241,7 @@ def test_what_is_recognised_waits_for_its_proof_and_goes_on_as_it_came(ordered, 
     assert (decision.task, decision.variant, decision.reason) == ("found-mood", "found-mood", reason)
     assert (decision.view, decision.card, decision.wants_compile) == (None, None, False)
     assert (call.template, call.structure) == ("t1", structure_key(call.tenant, CHAT, call.body))
-    assert decision.found.values == ["so happy"]
+    assert decision.found.match.values == ["so happy"]
 
 
 def test_a_value_of_a_list_is_a_task_of_its_own(ordered):
