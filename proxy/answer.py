@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy import sse
-from proxy.unpack import json_object
+from proxy.unpack import dicts, json_object
 
 
 @dataclass
@@ -29,7 +29,7 @@ def _whole(value: dict[str, Any]) -> Answer:
         return Answer()
     message = sse.choice_of(value).get("message")
     message = message if isinstance(message, dict) else {}
-    calls = [call for call in _list(message.get("tool_calls")) if isinstance(call, dict)]
+    calls = dicts(message.get("tool_calls"))
     if isinstance(called := message.get("function_call"), dict):
         calls = [{"type": "function", "function": called}]
     return Answer(_text(message.get("content")), calls, _text(sse.choice_of(value).get("finish_reason")), len(choices))
@@ -38,9 +38,7 @@ def _whole(value: dict[str, Any]) -> Answer:
 def _streamed(values: Iterable[dict[str, Any]]) -> Answer:
     answer, pieces, calls, seen = Answer(), list[str](), dict[int, dict[str, Any]](), set[Any]()
     for value in values:
-        for choice in _list(value.get("choices")):
-            if not isinstance(choice, dict):
-                continue
+        for choice in dicts(value.get("choices")):
             seen.add(choice.get("index", 0))
             delta = choice.get("delta")
             delta = delta if isinstance(delta, dict) else {}
@@ -54,7 +52,7 @@ def _streamed(values: Iterable[dict[str, Any]]) -> Answer:
 
 def _add_calls(calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
     """The first piece of a call has its id and name; its arguments come in pieces."""
-    pieces = [piece for piece in _list(delta.get("tool_calls")) if isinstance(piece, dict)]
+    pieces = dicts(delta.get("tool_calls"))
     if isinstance(called := delta.get("function_call"), dict):
         pieces = [{"index": 0, "function": called}]
     for piece in pieces:
@@ -69,7 +67,3 @@ def _add_calls(calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

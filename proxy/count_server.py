@@ -3,12 +3,11 @@
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
 
 from compiler.tokens import TokenCounter, texts_of
 from proxy import sse
 from proxy.counting import HEAD, REPLY
-from proxy.unpack import json_object
+from proxy.unpack import dicts, json_object
 
 log = logging.getLogger("cuecard.counting")
 
@@ -43,7 +42,7 @@ def _counted(counter: TokenCounter, model: str, request: bytes, response: bytes)
 def count(counter: TokenCounter, model: str, request: bytes, response: bytes) -> tuple[int, int]:
     """Prompt and completion tokens of one call, however far its answer got; 0 for what can't be read."""
     body = json_object(request)
-    messages = _dicts(body.get("messages"))
+    messages = dicts(body.get("messages"))
     inputs = counter.messages(messages, model) if messages else counter.text(str(body.get("input", "")), model)
     return inputs, counter.text(answer_text(response), model)
 
@@ -51,10 +50,6 @@ def count(counter: TokenCounter, model: str, request: bytes, response: bytes) ->
 def answer_text(response: bytes) -> str:
     whole = json_object(response)
     if whole:
-        messages = [c.get("message") for c in _dicts(whole.get("choices"))]
-        return "".join(text for message in _dicts(messages) for text in texts_of(message))
+        messages = [c.get("message") for c in dicts(whole.get("choices"))]
+        return "".join(text for message in dicts(messages) for text in texts_of(message))
     return "".join(text for value in sse.objects(response) for text in texts_of(sse.delta_of(value)))
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

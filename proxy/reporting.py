@@ -10,7 +10,7 @@ from rich.text import Text
 
 from compiler.ledger import Sums
 from compiler.worth import Range, Worth
-from proxy.funnel import MEANING, NANO, Amount, Funnel, Group, cost, count, dollars
+from proxy.funnel import MEANING, NANO, Funnel, Group, cost, count, dollars, total
 from proxy.report import Report, TaskReport
 from proxy.savings import Possible
 
@@ -53,7 +53,7 @@ def _named(task: str) -> Text:
 
 
 def funnel_lines(funnel: Funnel) -> Iterable[Line]:
-    ours = sum((group.amount for group in funnel.own), Amount())
+    ours = total(group.amount for group in funnel.own)
     split = f"your app's {dollars(funnel.steps[0].amount.nano)}, Cuecard's own {dollars(ours.nano)}"
     yield "bill", f"{count(funnel.bill)}, {cost(funnel.bill)}: {split}"
     yield from _beside("+", funnel.own)

@@ -24,6 +24,11 @@ def unpacked(data: bytes, encoding: str) -> bytes:
     return b""
 
 
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, whatever else is in it, or instead of it."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def json_object(data: bytes) -> dict[str, Any]:
     """{} for what is no JSON object."""
     try:
