@@ -25,7 +25,7 @@ from compiler.errors import StoreError
 log = logging.getLogger("cuecard.journal")
 
 FOLDER = "journal"
-RING = 2**22  # bytes: some 10,000 records; it has to hold those of half a second, the time between two bookings
+RING = 2**23  # bytes: some 20,000 records; it has to hold those of two seconds, the time between two bookings
 OFFSET = struct.Struct("<Q")
 LENGTH = struct.Struct("<I")
 SKIP = 0xFFFF_FFFF

@@ -102,6 +102,8 @@ class Capture:
         """None, or why not."""
         if len(call.raw) > MAX_BODY or exchange.size > (MAX_STREAM if exchange.streamed else MAX_BODY):
             return "too_large"
+        if decision.reason == "busy" or self._sampler.dry():
+            return "rate"
         call.structure = call.structure or structure_key(call.tenant, CHAT, call.body)
         call.template = call.template or decision.task or ""
         if not self._sampler.take((call.structure, call.template), _cost(call, exchange)):

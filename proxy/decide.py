@@ -26,7 +26,18 @@ NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio":
 TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 REASONS = (
-    *("unrecognised", "catch_all", "ignored", "bypass", "off", "observe", "unproven", "unknown_task", "no_card"),
+    *(
+        "unrecognised",
+        "busy",
+        "catch_all",
+        "ignored",
+        "bypass",
+        "off",
+        "observe",
+        "unproven",
+        "unknown_task",
+        "no_card",
+    ),
     *("compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio"),
     *("modalities", "json_schema", "unknown_parameter", "no_upstream_key", "breaker_open", "internal_error"),
     "not_chat",
@@ -58,13 +69,17 @@ class Decision(NamedTuple):
 BYPASS = Decision(reason="bypass")
 
 
-def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family], mode: Mode = "observe") -> Decision:
+def decide(
+    call: Call, snapshot: Snapshot, families: Mapping[str, Family], mode: Mode = "observe", *, look: bool = True
+) -> Decision:
     """Raises NotFoundError and BadRequestError for a `task:` model that can't be run.
+
+    `look`: at what a request that names no task may be; else it goes on unrecognised.
 
     What no card could ever serve is said first: the other reasons can be done something about.
     """
     if call.named is None:
-        return BYPASS if call.bypass else _undeclared(call, snapshot, mode)
+        return BYPASS if call.bypass else _undeclared(call, snapshot, mode, look=look)
     view = _find(call, snapshot)
     if view is None:
         return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unknown_task")
@@ -81,9 +96,12 @@ def decide(call: Call, snapshot: Snapshot, families: Mapping[str, Family], mode:
     return Decision(view, card)
 
 
-def _undeclared(call: Call, snapshot: Snapshot, mode: Mode) -> Decision:
+def _undeclared(call: Call, snapshot: Snapshot, mode: Mode, *, look: bool) -> Decision:
     """The task that its texts are of, if that is known. Recognised traffic waits for its proof."""
-    reason, found = ineligible(call.body), _recognised(call, snapshot)
+    reason = ineligible(call.body)
+    if not look and snapshot.recognition.recogniser:
+        return Decision(reason=reason or "busy")
+    found = _recognised(call, snapshot)
     if found is None or found.task is None:
         catch_all = found is not None and reason in (None, "multi_turn")
         return Decision(reason="catch_all" if catch_all else reason or "unrecognised", found=found)
@@ -98,7 +116,7 @@ def _undeclared(call: Call, snapshot: Snapshot, mode: Mode) -> Decision:
 
 
 def _recognised(call: Call, snapshot: Snapshot) -> Named | None:
-    texts = texts_of(call.body.get("messages"))
+    texts = texts_of(call.body.get("messages")) if snapshot.recognition.recogniser else None
     if texts is None:
         return None
     call.structure = structure_key(call.tenant, CHAT, call.body)

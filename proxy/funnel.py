@@ -50,6 +50,7 @@ STOPS: Mapping[str, Stop] = {
     "modalities": Stop("eligible", "asked for something other than text"),
     "unknown_parameter": Stop("eligible", "set a parameter that Cuecard does not know"),
     "unrecognised": Stop("matched", "belonged to no known task"),
+    "busy": Stop("matched", "came while Cuecard was busy with serving, and were not looked at"),
     "unknown_task": Stop("matched", "named a task that is not declared, or is another tenant's"),
     "catch_all": Stop("matched", "were free chat under a general system prompt: never compiled"),
     "ignored": Stop("live", "belonged to a task that you said to leave alone"),

@@ -11,8 +11,9 @@ from compiler.endpoint import Endpoints
 from compiler.families import Family
 from compiler.registry import Snapshot
 from compiler.task import Mode
+from proxy.attention import Attention
 from proxy.breaker import Breakers
-from proxy.call import Call
+from proxy.call import Call, now
 from proxy.capture import Capture
 from proxy.deadlines import Deadlines
 from proxy.decide import Decision, decide
@@ -55,6 +56,7 @@ class Gateway:
     want_compile: Callable[[str], None]
     timeouts: Timeouts
     mode: Mode = "observe"
+    attention: Attention = field(default_factory=Attention)
     background: set[asyncio.Task[None]] = field(default_factory=set)
     tunnels: set[asyncio.Task[object]] = field(default_factory=set)
 
@@ -81,7 +83,10 @@ class Gateway:
 
     def decide(self, call: Call) -> Decision:
         """By the present snapshot. What lacks a card is asked to be compiled."""
-        decision = decide(call, self.snapshots.current, self.families, self.mode)
+        began, look = now(), self.attention.left()
+        decision = decide(call, self.snapshots.current, self.families, self.mode, look=look)
+        if look and call.named is None:
+            self.attention.spend(now() - began)
         if decision.task and decision.wants_compile:
             self.want_compile(decision.task)
         card = decision.card

@@ -24,6 +24,11 @@ class Sampler:
         self._all = _Bucket(self._burst, clock())
         self._kinds: dict[Hashable, _Bucket] = {}
 
+    def dry(self) -> bool:
+        """Whether nothing is taken now, of whatever kind."""
+        _fill(self._all, self._clock(), self._burst, self._a_second)
+        return self._all.left < 1
+
     def take(self, kind: Hashable, cost: float = 1.0) -> bool:
         """Whether to look at one more of this kind. What costs more than one is taken in full, and paid for by those
         behind it."""

@@ -3,6 +3,7 @@ for it; with the store gone, requests go on by the last snapshot and the sums wa
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -25,7 +26,9 @@ EVERY_SECONDS = 0.1
 LOOK_SECONDS = 0.25  # between looks for a new snapshot
 NEVER, OF_ANOTHER = -1, -2  # generations of the snapshot at hand: there is none; it is of a store that was left
 AT_ONCE = 32  # entries
-FLUSH_SECONDS = 0.5  # a flush takes 4 ms; the journal has what waits for it
+FLUSH_SECONDS = 0.5  # between flushes at the least; the journal has what waits for one
+FLUSH_SHARE = 0.02  # of a core that flushing may take: with a hundred tasks a flush is 20 ms
+LONGEST_SECONDS = 2.0  # between flushes: the journal has room for some 20,000 records
 
 
 class Sync(threading.Thread):
@@ -57,7 +60,7 @@ class Sync(threading.Thread):
         self._journal: Journal | None = None
         self._left: list[Journal] = []  # of stores that were deleted: a request may be writing to one just now
         self._offset = 0
-        self._flushed = self._looked = 0.0
+        self._flush_next = self._looked = 0.0
         self._failing = False
         self._told = False  # that there is no journal
 
@@ -131,9 +134,11 @@ class Sync(threading.Thread):
             self._store = self._open_store()
         if self._store.replaced():
             self._store = self._leave(self._store)
-        if self._stopping.is_set() or now() - self._flushed >= FLUSH_SECONDS:
+        if self._stopping.is_set() or now() >= self._flush_next:
+            began = time.thread_time()
             self._flush(self._store)
-            self._flushed = now()
+            took = time.thread_time() - began
+            self._flush_next = now() + min(LONGEST_SECONDS, max(FLUSH_SECONDS, took / FLUSH_SHARE))
         with self._showing:
             busy, self._busy = self._busy, set()
         Pauses(self._store).busy(busy)
@@ -186,4 +191,4 @@ class Sync(threading.Thread):
         except StoreError as error:
             if not self._told:
                 self._told = True
-                log.warning("%s; a kill may lose the last half second of the ledger", error)
+                log.warning("%s; a kill may lose the last two seconds of the ledger", error)

@@ -36,6 +36,10 @@ class Recogniser:
             by_structure.setdefault(template.structure, []).append(template)
         self._levels = {structure: _Level(found, 0) for structure, found in by_structure.items()}
 
+    def __bool__(self) -> bool:
+        """Whether it knows any template."""
+        return bool(self._levels)
+
     def instead(self, changed: Mapping[str, Sequence[Template]]) -> Self:
         """Another one, with these templates of these structures; of the others the index is shared."""
         other = type(self)()

@@ -265,6 +265,19 @@ def test_off_holds_back_what_was_recognised(ordered):
     assert decide(call, recognising(call, off=True), {}).reason == "off"
 
 
+def test_what_is_not_looked_at_goes_on_as_it_came_and_says_so(ordered):
+    call = ordered()
+    decision = decide(call, recognising(call), {}, look=False)
+    assert (decision.task, decision.reason, call.structure) == (None, "busy", "")
+    assert decide(ordered(n=2), recognising(call), {}, look=False).reason == "n"
+
+
+def test_where_nothing_is_known_there_is_nothing_to_look_for(ordered):
+    call = ordered()
+    assert decide(call, Snapshot(), {}, look=False).reason == "unrecognised"
+    assert (decide(call, Snapshot(), {}).reason, call.structure) == ("unrecognised", "")
+
+
 def test_free_chat_is_of_no_task_and_says_so(ordered):
     call = ordered()
     decision = decide(call, recognising(call, catch_all=True), {})

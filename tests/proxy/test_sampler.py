@@ -77,3 +77,12 @@ def test_as_many_kinds_as_there_are_take_no_more_memory(clock, monkeypatch):
         clock.now += 0.001
     assert len(sampler._kinds) == KINDS
     assert taken(sampler, "busy", 100) <= 1
+
+
+def test_it_is_dry_while_nothing_is_taken_of_any_kind(clock):
+    sampler = Sampler(clock=clock)
+    assert not sampler.dry()
+    assert sampler.take("long", cost=ALL_BURST + 1)
+    assert sampler.dry() and not sampler.take("another")
+    clock.now += 3 / ALL_A_SECOND
+    assert not sampler.dry() and sampler.take("another")
