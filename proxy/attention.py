@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from proxy.call import now
 
-SHARE = 0.03  # of the worker's time
+SHARE = 0.02  # of the worker's time
 SAVED = 0.1  # seconds of it that a quiet worker has saved up: a thousand requests
 
 

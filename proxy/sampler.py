@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from proxy.call import now
 
 BURST, A_SECOND = 60.0, 0.5  # of one kind
-ALL_BURST, ALL_A_SECOND = 200.0, 20.0  # of all kinds in all workers: to redact one costs the learner milliseconds
+ALL_BURST, ALL_A_SECOND = 200.0, 10.0  # of all kinds in all workers: to redact one costs the learner milliseconds
 KINDS = 4_096  # remembered; the one not seen for longest is forgotten
 
 
