@@ -26,21 +26,10 @@ NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio":
 TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 REASONS = (
-    *(
-        "unrecognised",
-        "busy",
-        "catch_all",
-        "ignored",
-        "bypass",
-        "off",
-        "observe",
-        "unproven",
-        "unknown_task",
-        "no_card",
-    ),
-    *("compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs", "logit_bias", "prediction", "audio"),
-    *("modalities", "json_schema", "unknown_parameter", "no_upstream_key", "breaker_open", "internal_error"),
-    "not_chat",
+    *("unrecognised", "busy", "catch_all", "ignored", "bypass", "off", "observe", "unproven"),
+    *("unknown_task", "no_card", "compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs"),
+    *("logit_bias", "prediction", "audio", "modalities", "json_schema", "unknown_parameter", "no_upstream_key"),
+    *("breaker_open", "internal_error", "not_chat"),
 )
 """Why a request was left as it was: the values of `cuecard_original_total{reason}`, and of the ledger's rows."""
 

@@ -42,10 +42,10 @@ if "proxy.worker" in sys.orig_argv:
 
     decide, label = proxy.gateway.decide, proxy.meter.Meter.label
 
-    def broken_decide(call, *rest):
+    def broken_decide(call, *rest, **more):
         if "decide" in call.model:
             raise RuntimeError(f"no sense in {call.headers}")
-        return decide(call, *rest)
+        return decide(call, *rest, **more)
 
     def broken_label(meter, exchange):
         if exchange.attempt.model == "bug-meter":
