@@ -21,7 +21,8 @@ Origin = Literal["config", "admin"]
 
 @dataclass(frozen=True)
 class TaskState:
-    """`reason` and `retry_at` (Unix seconds) are about the last compile, if it failed; `definition` is the wording."""
+    """`reason` and `retry_at` (Unix seconds) are about the last compile or proof, if it failed; `definition` is the
+    wording."""
 
     stage: Stage = "observing"
     definition: str = ""
@@ -29,6 +30,7 @@ class TaskState:
     reason: str = ""
     retry_at: float = 0.0
     failures: int = 0
+    traffic: float = 1.0  # share of a proven task's requests that its card may serve
 
     def wants_compile(self, definition: str, now: float) -> bool:
         if self.definition != definition:
@@ -64,6 +66,7 @@ class Snapshot:
     off: bool = False
     tasks: Mapping[str, TaskView] = field(default_factory=dict)
     recognition: Recognition = NOTHING
+    adopted: Mapping[str, TaskView] = field(default_factory=dict)  # recognised in the traffic, by variant
 
 
 class Registry:
@@ -81,17 +84,48 @@ class Registry:
             number = self.generation()
             off = bool(self._store.get("off", False))
             tasks = {name: self.view(name, task) for name, (task, _) in self.tasks().items()}
+            adopted = {name: self.view(name, task) for name, task in self.adopted().items()}
             recognition = Catalogue(self._store).recognition(known)
-        return Snapshot(number, off, tasks, recognition)
+        return Snapshot(number, off, tasks, recognition, adopted)
 
     def tasks(self) -> dict[str, tuple[Task, Origin]]:
         kept: dict[str, dict[str, Any]] = self._store.get("tasks", {})
         return {name: (Task.from_json(entry["task"]), entry["origin"]) for name, entry in kept.items()}
 
+    def adopted(self) -> dict[str, Task]:
+        """Tasks that were recognised, and are compiled and proven like declared ones; by their variant's name."""
+        kept: dict[str, dict[str, Any]] = self._store.get("adopted", {})
+        return {name: Task.from_json(task) for name, task in kept.items()}
+
+    def adopt(self, task: Task, examples: Sequence[Example]) -> None:
+        with self._store.transact():
+            self._store.put("adopted", self._store.get("adopted", {}) | {task.name: task.to_json()})
+            self._store.put(f"examples:{task.name}", [asdict(example) for example in examples])
+            bump(self._store)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """No longer adopted; nothing stays of what was learned from their traffic."""
+        with self._store.transact():
+            kept: dict[str, Any] = self._store.get("adopted", {})
+            gone = [name for name in names if kept.pop(name, None) is not None]
+            self._store.put("adopted", kept)
+            for name in gone:
+                for version in range(1, self.next_version(name)):
+                    self._store.delete(f"card:{name}@{version}")
+                for kind in ("examples", "state", "proof"):
+                    self._store.delete(f"{kind}:{name}")
+            if gone:
+                bump(self._store)
+
+    def task(self, name: str) -> Task | None:
+        """Declared or adopted."""
+        declared = self.tasks().get(name)
+        return declared[0] if declared else self.adopted().get(name)
+
     def view(self, name: str, task: Task) -> TaskView:
         state = self.state(name)
         card = self.card(name, state.version) if state.version else None
-        return TaskView(task, state, card, Ledger(self._store).incumbent(name))
+        return TaskView(task, state, card, Ledger(self._store).incumbent(name.partition("~")[0]))
 
     def declare(self, declared: Mapping[str, tuple[Task, Sequence[Example]]], origin: Origin) -> None:
         """From `config`: exactly these, what the configuration no longer names is gone. From `admin`: these as well."""
@@ -134,12 +168,14 @@ class Registry:
         """One past the newest card that was ever published: versions are never used twice."""
         return int(self._store.get(f"versions:{name}", 0)) + 1
 
-    def publish(self, card: Card) -> None:
-        """Keep the card and make it the task's, at once."""
+    def publish(self, card: Card, *, stage: Stage = "live", traffic: float = 1.0) -> None:
+        """Keep the card and make it the task's; it serves as far as `traffic` says."""
         with self._store.transact():
             self._store.put(f"card:{card.task}@{card.version}", card.to_json())
             self._store.put(f"versions:{card.task}", max(card.version, self.next_version(card.task) - 1))
-            self._store.put(f"state:{card.task}", asdict(TaskState("live", card.definition, card.version)))
+            self._store.put(
+                f"state:{card.task}", asdict(TaskState(stage, card.definition, card.version, traffic=traffic))
+            )
             bump(self._store)
 
     def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:

@@ -11,6 +11,7 @@ from compiler.recognition.structure import CHAT, structure_key, texts_of
 from compiler.registry import Snapshot, TaskView
 from compiler.task import Mode
 from proxy.call import Call
+from proxy.draw import draw
 from proxy.errors import BadRequestError, NotFoundError, UnavailableError
 
 HARMLESS = frozenset(
@@ -26,7 +27,7 @@ NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio":
 TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 REASONS = (
-    *("unrecognised", "busy", "catch_all", "ignored", "bypass", "off", "observe", "unproven"),
+    *("unrecognised", "busy", "catch_all", "ignored", "bypass", "off", "observe", "unproven", "control"),
     *("unknown_task", "no_card", "compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs"),
     *("logit_bias", "prediction", "audio", "modalities", "json_schema", "unknown_parameter", "no_upstream_key"),
     *("breaker_open", "internal_error", "not_chat"),
@@ -45,9 +46,9 @@ class Decision(NamedTuple):
 
     @property
     def task(self) -> str | None:
-        if self.view:
-            return self.view.task.name
-        return self.found.task.name if self.found and self.found.task else None
+        if self.found and self.found.task:
+            return self.found.task.name
+        return self.view.task.name if self.view else None
 
     @property
     def variant(self) -> str | None:
@@ -68,24 +69,20 @@ def decide(
     What no card could ever serve is said first: the other reasons can be done something about.
     """
     if call.named is None:
-        return BYPASS if call.bypass else _undeclared(call, snapshot, mode, look=look)
+        return BYPASS if call.bypass else _undeclared(call, snapshot, families, mode, look=look)
     view = _find(call, snapshot)
     if view is None:
         return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unknown_task")
     if call.virtual:
         _require_user_text(call)
-    if reason := ("bypass" if call.bypass else ineligible(call.body) or _held_back(call, snapshot, view)):
+    if reason := ("bypass" if call.bypass else ineligible(call.body) or _held_back(call, snapshot, view, mode)):
         return Decision(view, reason=reason)
-    card = view.compiled
-    if card is None:
-        wants = view.state.stage != "compiling" and not view.settled
-        return Decision(view, reason=_without_card(view), wants_compile=wants)
-    if reason := _unfit(call.body, Family.of(card.model, families)):
-        return Decision(view, reason=reason)
-    return Decision(view, card)
+    decision = _by_card(call, view, families)
+    wants = view.compiled is None and view.task.trust == "declared" and view.state.stage != "compiling"
+    return decision._replace(wants_compile=wants and not view.settled)
 
 
-def _undeclared(call: Call, snapshot: Snapshot, mode: Mode, *, look: bool) -> Decision:
+def _undeclared(call: Call, snapshot: Snapshot, families: Mapping[str, Family], mode: Mode, *, look: bool) -> Decision:
     """The task that its texts are of, if that is known. Recognised traffic waits for its proof."""
     reason = ineligible(call.body)
     if not look and snapshot.recognition.recogniser:
@@ -101,7 +98,26 @@ def _undeclared(call: Call, snapshot: Snapshot, mode: Mode, *, look: bool) -> De
         reason = "ignored"
     if reason is None and snapshot.off:
         reason = "off"
-    return Decision(reason=reason or ("observe" if mode == "observe" else "unproven"), found=found)
+    if reason is None and mode == "observe":
+        reason = "observe"
+    view = snapshot.adopted.get(found.variant)
+    if reason or view is None:
+        return Decision(reason=reason or "unproven", found=found)
+    return _by_card(call, view, families)._replace(found=found)
+
+
+def _by_card(call: Call, view: TaskView, families: Mapping[str, Family]) -> Decision:
+    """As far as it is proven, and by chance: what is not drawn stays with the app's own model, to compare with."""
+    card = view.compiled
+    if card is None:
+        return Decision(view, reason=_without_card(view))
+    if reason := _unfit(call.body, Family.of(card.model, families)):
+        return Decision(view, reason=reason)
+    if view.task.trust == "proven" and not call.virtual:
+        share = view.state.traffic
+        if draw(call.tenant, view.task.name, call.body) >= share:
+            return Decision(view, reason="control" if share else "unproven")
+    return Decision(view, card)
 
 
 def _recognised(call: Call, snapshot: Snapshot) -> Named | None:
@@ -134,12 +150,13 @@ def _require_user_text(call: Call) -> None:
         raise BadRequestError(f"`{call.model}` takes its input from a message of role `user`.", param="messages")
 
 
-def _held_back(call: Call, snapshot: Snapshot, view: TaskView) -> str | None:
+def _held_back(call: Call, snapshot: Snapshot, view: TaskView, mode: Mode) -> str | None:
     if snapshot.off:
         return "off"
-    if view.task.mode == "observe" and not call.virtual:
-        return "observe"
-    return "unproven" if view.task.trust == "proven" and not call.virtual else None
+    if call.virtual:
+        return None
+    wanted = view.task.mode or (mode if view.task.trust == "proven" else None)
+    return "observe" if wanted == "observe" else None
 
 
 def _without_card(view: TaskView) -> str:

@@ -57,6 +57,7 @@ STOPS: Mapping[str, Stop] = {
     "off": Stop("live", "came while Cuecard was switched off (`cuecard off`)"),
     "observe": Stop("live", "belonged to a task in mode observe"),
     "unproven": Stop("live", "belonged to a task that is not proven yet"),
+    "control": Stop("live", "stayed with your model to compare the card with: chosen by chance"),
     "no_card": Stop("live", "belonged to a task that was not compiled yet"),
     "compiling": Stop("live", "came while their task was being compiled"),
     "kept": Stop("live", "belonged to a task whose last compile gave no card"),

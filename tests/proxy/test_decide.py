@@ -155,13 +155,14 @@ def test_off_and_bypass_hold_everything_back(served, call_of, chat):
     ("task", "reason"),
     [
         (replace(MOOD, mode="observe"), "observe"),
-        (replace(MOOD, trust="proven"), "unproven"),
+        (replace(MOOD, trust="proven"), "observe"),
         (replace(MOOD, mode="auto", trust="proven"), "unproven"),
+        (replace(MOOD, mode="manual", trust="proven"), "unproven"),
         (replace(MOOD, mode="auto"), ""),
     ],
 )
 def test_an_apps_own_model_is_replaced_only_for_a_trusted_task(view_of, call_of, chat, task, reason):
-    snapshot = Snapshot(1, False, {"mood": view_of(task, model="fake-nano")})
+    snapshot = Snapshot(1, False, {"mood": view_of(task, TaskState("shadowing", traffic=0.0), model="fake-nano")})
     assert decide(call_of(named="mood"), snapshot, {}).reason == reason
     assert decide(call_of(chat(model="task:mood")), snapshot, {}).card, "who asks for the task by name trusts it"
 
@@ -276,6 +277,36 @@ def test_where_nothing_is_known_there_is_nothing_to_look_for(ordered):
     call = ordered()
     assert decide(call, Snapshot(), {}, look=False).reason == "unrecognised"
     assert (decide(call, Snapshot(), {}).reason, call.structure) == ("unrecognised", "")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["declared", "recognised"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
+def test_a_card_serves_the_share_that_it_is_proven_for(ordered, view_of, named, share):
+    state = TaskState("ramping", traffic=share)
+    view = view_of(replace(MOOD, name="found-mood", trust="proven"), state, model="fake-nano")
+    known = recognising(ordered())
+    snapshot = replace(known, tasks={"found-mood": view}) if named else replace(known, adopted={"found-mood": view})
+    decisions = []
+    for number in range(1_000):
+        call = ordered(text=f"so {number}")
+        call.named = "found-mood" if named else None
+        decisions.append(decide(call, snapshot, {}, "auto"))
+    assert {decision.task for decision in decisions} == {"found-mood"}
+    served = [decision.card is view.card for decision in decisions]
+    assert sum(served) == pytest.approx(1_000 * share, abs=50)
+    rest = {decision.reason for decision, is_served in zip(decisions, served, strict=True) if not is_served}
+    assert rest == {"control" if share else "unproven"}
+
+
+def test_what_was_recognised_and_adopted_waits_for_mode_auto(ordered, view_of):
+    call = ordered()
+    view = view_of(replace(MOOD, name="found-mood", trust="proven"), TaskState("live"), model="fake-nano")
+    snapshot = replace(recognising(call), adopted={"found-mood": view})
+    assert decide(call, snapshot, {}, "observe").reason == "observe"
+    assert decide(call, snapshot, {}, "auto").card is view.card
+    assert decide(call, replace(snapshot, off=True), {}, "auto").reason == "off"
+    kept = replace(view, card=None, state=TaskState("kept", view.task.definition(), retry_at=time.time() + 60))
+    assert decide(call, replace(snapshot, adopted={"found-mood": kept}), {}, "auto").reason == "kept"
 
 
 def test_free_chat_is_of_no_task_and_says_so(ordered):
