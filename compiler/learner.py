@@ -43,7 +43,9 @@ class Learner:
 
     async def run(self) -> None:
         """Until cancelled. A compile that a killed learner left behind is wanted again and goes on where it was."""
-        self._registry.want(name for name, (task, _) in self._registry.tasks().items() if self._left_behind(name, task))
+        declared = {name: task for name, (task, _) in self._registry.tasks().items()}
+        known = declared | self._registry.adopted()
+        self._registry.want(name for name, task in known.items() if self._left_behind(name, task))
         try:
             while True:
                 self._start_wanted()
@@ -67,11 +69,11 @@ class Learner:
             log.warning("%s; nothing is compiled until it can", error)
 
     async def _take(self, name: str) -> None:
-        declared = self._registry.tasks().get(name)
-        if declared:
-            await self.compile(declared[0])
-        current = self._registry.tasks().get(name)
-        ended = current == declared and self._registry.state(name).stage != "compiling"
+        wanted = self._registry.task(name)
+        if wanted:
+            await self.compile(wanted)
+        current = self._registry.task(name)
+        ended = current == wanted and self._registry.state(name).stage != "compiling"
         if ended or current is None:  # else it was reworded meanwhile, or the store failed: still wanted
             self._registry.unwant(name)
 
@@ -115,7 +117,10 @@ class Learner:
             llm=self._llm,
             on_step=self._on_step,
         )
-        self._registry.publish(card)
+        if task.trust == "proven":
+            self._registry.publish(card, stage="shadowing", traffic=0.0)
+        else:
+            self._registry.publish(card)
         self._llm.forget(scope_of(task, version))
 
     def _problem(self) -> str | None:

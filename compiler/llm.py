@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -43,6 +43,9 @@ class Reply:
     usage: Usage
     finish_reason: str
     seconds: float
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    refused: bool = False
+    cost: float | None = None  # USD
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,19 @@ class Llm:
     async def ask(
         self, model: str, messages: Sequence[Mapping[str, Any]], purpose: Purpose, *, max_tokens: int
     ) -> Reply:
-        """One answer at temperature 0. A repeated question of the same scope is answered from the store, unpaid.
+        """One answer at temperature 0; as `complete`."""
+        body = {"messages": list(messages), "temperature": 0, "max_tokens": max_tokens}
+        return await self.complete(model, translate(body, Family.of(model, self.models.families)), purpose)
+
+    async def complete(self, model: str, body: Mapping[str, Any], purpose: Purpose) -> Reply:
+        """What `model` answers to a request of its own form, with a cap on its tokens and not streamed. A repeated
+        question of the same scope is answered from the store, unpaid.
 
         Raises BudgetExceeded before anything is sent; ModelBusy after a 429 or where a long rest is asked for,
         ModelFailed when no answer came.
         """
         if problem := self.unusable(model):
             raise ModelFailed(problem)
-        body = translate(
-            {"messages": list(messages), "temperature": 0, "max_tokens": max_tokens},
-            Family.of(model, self.models.families),
-        )
         memo = _memo_key(purpose.scope, model, body)
         if kept := self._store.get(memo):
             return Reply(**{**kept, "usage": Usage(**kept["usage"])})
@@ -124,7 +129,7 @@ class Llm:
         except ValueError:  # the SDK lets a broken body's error through
             raise ModelFailed(f"{model}: the answer is not JSON") from None
 
-    async def _send(self, model: str, body: dict[str, Any], purpose: Purpose, memo: str) -> Reply:
+    async def _send(self, model: str, body: Mapping[str, Any], purpose: Purpose, memo: str) -> Reply:
         endpoint, bare = self.models.endpoints.resolve(model)
         await self._rest(endpoint, model)
         rates = self.prices.rates(model, bare)
@@ -138,13 +143,12 @@ class Llm:
         started = time.monotonic()
         try:
             door = self._client(endpoint).chat.completions.with_raw_response
-            raw = await door.create(model=bare, **body, timeout=purpose.timeout)
+            raw = await door.create(**{**body, "model": bare, "timeout": purpose.timeout})
             self._heed(endpoint, raw.status_code, raw.headers)
             answer = self._read(raw.parse(), time.monotonic() - started, prompt)
             paid = self.prices.rates(answer.model, model, bare)
-            charge = booked._replace(
-                model=answer.model, usage=answer.usage, cost=paid.cost(answer.usage) if paid else None
-            )
+            answer = replace(answer, cost=paid.cost(answer.usage) if paid else None)
+            charge = booked._replace(model=answer.model, usage=answer.usage, cost=answer.cost)
             kept = {**answer.__dict__, "usage": answer.usage._asdict()}
             return answer
         except openai.APIStatusError as error:
@@ -196,7 +200,9 @@ class Llm:
             if reply.usage
             else Usage(input=prompt_tokens, output=self._tokens.text(text, reply.model or ""), counted=True)
         )
-        return Reply("" if message.refusal else text, reply.model or "", usage, choice.finish_reason or "", seconds)
+        calls = [call.model_dump(exclude_none=True) for call in message.tool_calls or ()]
+        refused, finish = bool(message.refusal), choice.finish_reason or ""
+        return Reply("" if refused else text, reply.model or "", usage, finish, seconds, calls, refused)
 
     def forget(self, scope: str) -> None:
         """Drop the kept answers of a finished compile."""

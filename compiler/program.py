@@ -13,8 +13,8 @@ INSTRUCTION_ROLES = ("system", "developer")
 
 @dataclass(frozen=True)
 class Prompt:
-    """One call: a system prompt, demonstrations as chat turns, then the request's own input. Static text first,
-    so that a provider's prompt cache hits."""
+    """One call: a system prompt, if there is one, demonstrations as chat turns, then the request's own input. Static
+    text first, so that a provider's prompt cache hits."""
 
     system: str
     demonstrations: tuple[Example, ...] = ()
@@ -25,7 +25,7 @@ class Prompt:
 
     @cached_property
     def _opening(self) -> list[dict[str, Any]]:
-        turns: list[dict[str, Any]] = [{"role": "system", "content": self.system}]
+        turns: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
         for shown in self.demonstrations:
             turns += [{"role": "user", "content": shown.input}, {"role": "assistant", "content": shown.expected}]
         return turns
@@ -51,8 +51,9 @@ def rewrite(
     (`replaces`); any other instruction stays behind the prompt's, so that nothing the app says is lost.
     """
     messages: Sequence[Mapping[str, Any]] = body["messages"]
+    first = int(bool(prompt.system))
     opening = prompt.opening()
     own = [m for m in messages if m.get("role") in INSTRUCTION_ROLES and m.get("content") != replaces]
     rest = [m for m in messages if m.get("role") not in INSTRUCTION_ROLES]
-    out = {**body, "model": model, "messages": [opening[0], *own, *opening[1:], *rest]}
+    out = {**body, "model": model, "messages": [*opening[:first], *own, *opening[first:], *rest]}
     return translate(out, family)

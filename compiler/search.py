@@ -143,7 +143,7 @@ class _Compile:
 
     def _card(self, prompt: Prompt, winner: str, scores: tuple[Score, ...], notes: tuple[str, ...], meta: str) -> Card:
         tokens = TokenCounter()
-        original = [{"role": "system", "content": self.task.instructions}]
+        original = Prompt(self.task.instructions).opening()
         everything = json.dumps([[e.input, e.expected] for e in (*self.examples.train, *self.examples.held_out)])
         return Card(
             task=self.task.name,

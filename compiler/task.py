@@ -39,11 +39,13 @@ class Task:
     mode: Mode | None = None
     tenant: str | None = None  # None: every tenant may use it
     contract: Contract | None = None  # None: read off the examples
+    recognised: bool = False  # in the traffic: its input is the user's whole message, and `description` its template
 
     @property
     def instructions(self) -> str:
-        """The text that defines the task when nothing is compiled: the app's own prompt, else the description."""
-        return self.system or self.description
+        """The text that defines the task when nothing is compiled: the app's own prompt, else the description, unless
+        that is in every input anyway."""
+        return self.system or ("" if self.recognised else self.description)
 
     def definition(self) -> str:
         """Hash of what a card depends on: a card compiled for another definition is never served."""

@@ -26,7 +26,7 @@ from compiler.store import Store
 from compiler.task import Task
 from tests.fake_upstream import FakeUpstream, Fault
 
-MOOD = Task("mood", "Tell the mood.")
+MOOD = Task("mood", "Tell the mood.", trust="declared")
 WEEK = 7 * 24 * 3_600.0
 
 
