@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from compiler.program import Prompt
+from compiler.score import Scoring
 from compiler.task import Contract, contract_from_json
 
 
@@ -27,7 +28,7 @@ class Card:
     """`definition` ties it to the task's wording: a card of another definition is never served.
 
     `static_tokens` is what the program adds to every input, `original_tokens` what the task's own instructions would
-    have cost instead; both in tokens, for the baseline estimate.
+    have cost instead; both in tokens, for the baseline estimate. `scoring`: how its proof compares answers.
     """
 
     task: str
@@ -44,6 +45,7 @@ class Card:
     provenance: dict[str, str] = field(default_factory=dict)
     scores: tuple[Score, ...] = ()
     notes: tuple[str, ...] = ()
+    scoring: Scoring | None = None  # of older cards
 
     @property
     def label(self) -> str:
@@ -61,5 +63,6 @@ class Card:
                 "contract": contract_from_json(data["contract"]),
                 "scores": tuple(Score(**score) for score in data["scores"]),
                 "notes": tuple(data["notes"]),
+                "scoring": Scoring.from_json(scoring) if (scoring := data.get("scoring")) else None,
             }
         )

@@ -5,6 +5,8 @@ BudgetExceeded      a dollar cap would be passed by the next call
 ModelFailed         a background call got no usable answer
     ModelBusy       the upstream said 429: background work stops for a while
     ModelRefused    the model refused or returned nothing
+JudgeIsArm          the judge would be one of the two models that it compares
+CalibrationFailed   too little to plant degradations in: carries the reason an operator reads
 UnknownTask         nobody declared a task of that name, and none was recognised
 CompileFailed       no card: carries the reason an operator reads
 """
@@ -43,6 +45,14 @@ class ModelBusy(ModelFailed):
 
 
 class ModelRefused(ModelFailed):
+    pass
+
+
+class JudgeIsArm(CompilerError):
+    pass
+
+
+class CalibrationFailed(CompilerError):
     pass
 
 

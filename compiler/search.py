@@ -6,15 +6,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from compiler.card import Card, Score
 from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed, ModelRefused
 from compiler.example import Example, Split, choose_demonstrations, read_contract, split
+from compiler.gather import gather
+from compiler.judge import scoring_of
 from compiler.llm import Llm, Purpose
 from compiler.meta import WRITE_PROMPT, ask_for_prompt, read_prompt
 from compiler.models import Models, Options
 from compiler.program import Prompt
-from compiler.score import same
+from compiler.score import Scoring, same
 from compiler.store import Store
 from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter
@@ -49,9 +52,9 @@ async def compile(
             async with Llm(models, store, usd_per_day=options.max_usd) as own:
                 return await compile(task, examples, models, options=options, version=version, llm=own, on_step=on_step)
     contract = task.contract or read_contract(examples)
-    work = _Compile(
-        task, contract, split(examples, enough=options.min_examples), models.production[0], llm, options, version
-    )
+    examples_split = split(examples, enough=options.min_examples)
+    scoring = scoring_of(contract, models.judge)
+    work = _Compile(task, contract, examples_split, models.production[0], llm, options, version, scoring)
     try:
         async with asyncio.timeout(options.max_minutes * 60):
             return await work.run(models.meta, on_step)
@@ -70,6 +73,7 @@ class _Compile:
     llm: Llm
     options: Options
     version: int
+    scoring: Scoring
 
     async def run(self, meta_model: str, on_step: Callable[[str], None]) -> Card:
         on_step(f"{self.task.name}: asking {meta_model} for a prompt that suits {self.model}")
@@ -104,7 +108,7 @@ class _Compile:
     ) -> tuple[tuple[Score, ...], tuple[str, ...]]:
         if not self.examples.held_out:
             return (), (f"not scored: fewer than {self.options.min_examples} examples",)
-        if self.contract.kind == "text":
+        if self.contract.kind not in ("label", "json"):
             return (), ("not scored: free text can only be compared by a judge",)
         scores: list[Score] = []
         try:
@@ -118,23 +122,16 @@ class _Compile:
         return tuple(scores), ()
 
     async def _score(self, name: str, prompt: Prompt) -> Score:
-        gate = asyncio.Semaphore(self.options.concurrency)
         longest = max(len(e.expected) for e in self.examples.held_out)
 
         async def one(example: Example) -> tuple[bool, int, int]:
-            async with gate:
-                messages = prompt.messages(example.input)
-                cap = min(LONGEST_ANSWER, 16 + longest)
-                reply = await self.llm.ask(self.model, messages, self._purpose(), max_tokens=cap)
+            cap = min(LONGEST_ANSWER, 16 + longest)
+            reply = await self.llm.ask(self.model, prompt.messages(example.input), self._purpose(), max_tokens=cap)
             right = same(reply.text, example.expected, self.contract) is True
             return right, reply.usage.input, reply.usage.output
 
-        running = [asyncio.create_task(one(example)) for example in self.examples.held_out]
-        try:
-            rights, inputs, outputs = zip(*await asyncio.gather(*running), strict=True)
-        finally:
-            for task in running:
-                task.cancel()
+        calls = [partial(one, example) for example in self.examples.held_out]
+        rights, inputs, outputs = zip(*await gather(calls, at_most=self.options.concurrency), strict=True)
         return Score(name, sum(rights), len(rights), sum(inputs), sum(outputs))
 
     def _purpose(self) -> Purpose:
@@ -164,4 +161,5 @@ class _Compile:
             },
             scores=scores,
             notes=notes,
+            scoring=self.scoring,
         )

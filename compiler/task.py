@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
-Kind = Literal["label", "json", "text"]
+Kind = Literal["label", "json", "tool_call", "code", "text"]
 Trust = Literal["declared", "proven"]
 Mode = Literal["observe", "manual", "auto"]
 

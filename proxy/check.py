@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from compiler.score import breach
+from compiler.score import breach, shown_early
 from compiler.task import Contract
 from proxy import sse
 from proxy.exchange import Exchange
 from proxy.upstream import Answer
-
-HELD_CHARS = 1_024  # of a streamed answer that is not a label: about 256 tokens
 
 
 class Breach(Exception):
@@ -81,6 +79,4 @@ class _Seen:
         if finish or delta.get("refusal") or delta.get("tool_calls"):
             _check_text(self._text, delta, finish, self._contract)
             return True
-        kind = self._contract.kind
-        long_enough = kind == "text" or (kind == "json" and len(self._text) > HELD_CHARS)
-        return long_enough and bool(self._text.strip())
+        return shown_early(self._contract.kind, len(self._text)) and bool(self._text.strip())

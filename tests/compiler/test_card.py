@@ -1,11 +1,12 @@
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
 from compiler.card import Card, Score
 from compiler.example import Example
 from compiler.program import Prompt
+from compiler.score import Scoring
 from compiler.task import Contract
 
 CARD = Card(
@@ -23,11 +24,18 @@ CARD = Card(
     provenance={"meta_model": "fake-strong"},
     scores=(Score("prompt", 9, 10, 100, 10), Score("description", 8, 10, 90, 10)),
     notes=("a note",),
+    scoring=Scoring("label", "fake-mini", "judge.v1"),
 )
 
 
 def test_a_card_comes_back_from_json_as_it_was():
     assert Card.from_json(json.loads(json.dumps(CARD.to_json()))) == CARD
+
+
+def test_a_card_from_before_there_was_a_proof_is_read():
+    data = CARD.to_json()
+    del data["scoring"]
+    assert Card.from_json(data) == replace(CARD, scoring=None)
 
 
 def test_a_card_is_named_by_task_and_version():

@@ -15,6 +15,7 @@ from compiler.errors import BudgetExceeded, CompileFailed
 from compiler.example import Example
 from compiler.llm import Llm, Purpose
 from compiler.models import Models, Options
+from compiler.score import Scoring
 from compiler.search import CANDIDATES, compile
 from compiler.store import Store
 from compiler.task import Contract, Task
@@ -73,6 +74,7 @@ async def test_the_card_tells_where_it_comes_from_and_what_it_cost(llm, models, 
     assert (card.task, card.version, card.definition, card.model) == ("mood", 7, MOOD.definition(), "fake-nano")
     assert card.contract == Contract("label", ("bad", "good"))
     assert (card.provenance["meta_model"], card.provenance["dialogue"]) == ("fake-strong", "write-prompt.v1")
+    assert card.scoring == Scoring("label")  # no judge: every difference is a loss
     bill = sum(
         (sums["input"] * PRICES[model]["input"] + sums["output"] * PRICES[model]["output"]) / 1e6
         for model, sums in fake.totals().items()
