@@ -6,23 +6,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import openai
 import tenacity
-from openai import AsyncOpenAI
 
 from compiler import quota
 from compiler.budget import Budget
 from compiler.endpoint import Endpoint
 from compiler.errors import ModelBusy, ModelFailed
 from compiler.families import Family, translate
+from compiler.lazy import lazy
 from compiler.ledger import Charge, Role
 from compiler.models import Models
 from compiler.pauses import Pauses
 from compiler.pricing import PriceBook, Usage
 from compiler.store import Store
 from compiler.tokens import TokenCounter
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy("openai")
 
 TRIES = 3
 PATIENCE = 120.0  # seconds that a call waits for its upstream's rest to end; a longer one ends the compile
@@ -76,7 +80,7 @@ class Llm:
         self._observe = observe
         self._pauses = pauses or Pauses(store)
         self._tokens = TokenCounter()
-        self._clients: dict[str, AsyncOpenAI] = {}
+        self._clients: dict[str, openai.AsyncOpenAI] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,14 +181,14 @@ class Llm:
     def _heed(self, endpoint: Endpoint, status: int, told: Mapping[str, str]) -> None:
         self._pauses.pause(endpoint.name, quota.pause(status, told, now=self._pauses.clock()))
 
-    def _client(self, endpoint: Endpoint) -> AsyncOpenAI:
+    def _client(self, endpoint: Endpoint) -> "openai.AsyncOpenAI":
         if endpoint.name not in self._clients:
             key = endpoint.api_key or "none"
             bare = openai.DefaultAsyncHttpxClient(
                 follow_redirects=False,  # to a host that nobody configured
                 event_hooks={"request": [partial(_strip, key)]},
             )
-            self._clients[endpoint.name] = AsyncOpenAI(
+            self._clients[endpoint.name] = openai.AsyncOpenAI(
                 base_url=endpoint.base_url, api_key=key, max_retries=0, http_client=bare
             )
         return self._clients[endpoint.name]
@@ -228,7 +232,7 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError)
 
 
-def _describe(error: openai.APIError) -> str:
+def _describe(error: "openai.APIError") -> str:
     """Never the body: it may quote the request."""
     status = getattr(error, "status_code", None)
     return f"HTTP {status}" if status else type(error).__name__

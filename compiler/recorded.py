@@ -1,0 +1,64 @@
+"""The observations of every task, in their order: those that a worker named, and those that came before it could."""
+
+from collections import deque
+from collections.abc import Container, Iterator
+
+from compiler.observation import Observation, Observations
+from compiler.recognition.catalogue import Recognition
+from compiler.recognition.structure import texts_of
+
+AT_MOST = 400  # positions remembered of a task, the newest
+PAGE = 500  # observations read at a time
+
+
+class Recorded:
+    """Reads each observation once; for a thread. Raises StoreError, like what it reads."""
+
+    def __init__(self, observations: Observations) -> None:
+        self._observations = observations
+        self._epoch = observations.epoch()
+        self._position = 0
+        self._of: dict[str, deque[int]] = {}
+
+    def read(self, recognition: Recognition, declared: Container[str]) -> list[str]:
+        """Take note of what is new; the tasks it is of. At most a page: more at the next call."""
+        if self._epoch != self._observations.epoch():  # something was forgotten: what was noted may be gone
+            self._epoch, self._position, self._of = self._observations.epoch(), 0, {}
+        touched = []
+        for number, (position, observation) in enumerate(self._observations.since(self._position)):
+            self._position = position
+            if name := task_of(observation, recognition, declared):
+                self._of.setdefault(name, deque(maxlen=AT_MOST)).append(position)
+                touched.append(name)
+            if number + 1 >= PAGE:
+                break
+        return touched
+
+    def again(self) -> None:
+        """From the beginning: other tasks are known by now."""
+        self._position, self._of = 0, {}
+
+    def number(self, name: str) -> int:
+        return len(self._of.get(name, ()))
+
+    def names(self) -> list[str]:
+        return list(self._of)
+
+    def since(self, name: str, position: int = 0) -> Iterator[tuple[int, Observation]]:
+        """A task's behind `position`, oldest first, each with its own."""
+        for at in [*self._of.get(name, ())]:
+            if at > position and (observation := self._observations.get(at)) is not None:
+                yield at, observation
+
+    def position(self) -> int:
+        """Of the newest that there is: what comes later has seen nothing of what was learned from those."""
+        return self._observations.position()
+
+
+def task_of(observation: Observation, recognition: Recognition, declared: Container[str]) -> str | None:
+    """The task's name, with the variant where enumerated values make several; None where it is of none."""
+    if observation.template in declared:
+        return observation.template
+    texts = texts_of(observation.request.get("messages"))
+    found = recognition.name(observation.structure, texts) if texts else None
+    return found.variant if found and found.task and not found.task.ignored else None
