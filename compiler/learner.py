@@ -41,6 +41,11 @@ class Learner:
         self._on_outcome = on_outcome
         self._running: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def llm(self) -> Llm:
+        """The door that its calls go through, and its budget with it."""
+        return self._llm
+
     async def run(self) -> None:
         """Until cancelled. A compile that a killed learner left behind is wanted again and goes on where it was."""
         declared = {name: task for name, (task, _) in self._registry.tasks().items()}

@@ -75,6 +75,10 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def store(self) -> Store:
+        return self._store
+
     def generation(self) -> int:
         return generation(self._store)
 
@@ -152,6 +156,9 @@ class Registry:
     def examples(self, name: str) -> list[Example]:
         return [Example(**e) for e in self._store.get(f"examples:{name}", [])]
 
+    def add_examples(self, name: str, examples: Sequence[Example]) -> None:
+        self._store.put(f"examples:{name}", [asdict(example) for example in examples])
+
     def state(self, name: str) -> TaskState:
         return TaskState(**self._store.get(f"state:{name}", {}))
 
@@ -177,6 +184,14 @@ class Registry:
                 f"state:{card.task}", asdict(TaskState(stage, card.definition, card.version, traffic=traffic))
             )
             bump(self._store)
+
+    def go_back(self, name: str, card: Card | None) -> None:
+        """To a card of before, which serves nothing until it is proven, or to none."""
+        state = self.state(name)
+        if card is None:
+            self.set_state(name, TaskState("kept", state.definition, 0, "rolled back", float("inf")))
+        else:
+            self.set_state(name, TaskState("shadowing", card.definition, card.version, "rolled back", traffic=0.0))
 
     def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
         """No new card: what serves the task stays, the original or the card before, until it is worth another try."""

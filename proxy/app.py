@@ -156,7 +156,8 @@ def _gateway(
         sync = Sync(app[admin.OPEN_STORE], adopt, process_metrics, request_log, ready)
         app[SHOW] = sync.show
         counter = CountClient(sockets / counting.SOCKET, process_metrics.dropped.labels("uncounted").inc, uncounted)
-        sampler, enabled = Sampler(settings.listen.workers), settings.capture.enabled
+        sampler = Sampler(settings.listen.workers, a_second=settings.capture.per_second)
+        enabled = settings.capture.enabled
         capturing = Capture(sockets / capture.SOCKET, process_metrics, sampler, enabled=enabled)
         families, endpoints = settings.families(), settings.endpoints()
         watch = Watch(settings.timeouts.upstream)

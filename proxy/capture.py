@@ -106,7 +106,8 @@ class Capture:
             return "rate"
         call.structure = call.structure or structure_key(call.tenant, CHAT, call.body)
         call.template = call.template or decision.task or ""
-        if not self._sampler.take((call.structure, call.template), _cost(call, exchange)):
+        sought = decision.view is not None and decision.reason in ("control", "unproven")  # to compare a card with
+        if not self._sampler.take((call.structure, call.template), _cost(call, exchange), sought=sought):
             return "rate"
         offer = _offered(call, exchange)
         if len(self._waiting) >= MAX_WAITING or self._size + offer.size > MAX_WAITING_BYTES:

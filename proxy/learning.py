@@ -12,6 +12,7 @@ from compiler.election import elected
 from compiler.errors import CompilerError, StoreError
 from compiler.observation import Observations
 from compiler.pricing import PriceBook
+from compiler.proof import Proofs
 from compiler.redaction.redact import redact_values
 from compiler.registry import Registry
 from compiler.store import Store
@@ -27,6 +28,7 @@ from proxy.discovering import discover
 from proxy.metrics import Metrics
 from proxy.observing import open_observations
 from proxy.process import Boot, run
+from proxy.proving import prove
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.learning")
@@ -107,6 +109,7 @@ async def _learn(settings: Settings, metrics: Metrics) -> None:
                 group.create_task(learner.run())
                 group.create_task(_show_stages(registry, metrics))
                 group.create_task(discover(settings, store))
+                group.create_task(prove(settings, store, learner.llm, metrics))
                 group.create_task(_every(PURGE_EVERY, partial(_purge, store), logging.WARNING))
                 group.create_task(_every(PURGE_EVERY, partial(_tidy, settings), logging.WARNING))
                 group.create_task(_every(RECOVER_EVERY, partial(recover, store, metrics), logging.DEBUG))
@@ -124,7 +127,8 @@ async def _show_stages(registry: Registry, metrics: Metrics) -> None:
     while True:
         try:
             if (generation := registry.generation()) != shown:
-                metrics.tasks(dict(registry.snapshot().tasks))
+                snapshot = registry.snapshot()
+                metrics.tasks({**snapshot.tasks, **snapshot.adopted}, Proofs(registry.store).bounds())
                 shown = generation
         except StoreError as error:
             log.debug("stages are not shown: %s", error)

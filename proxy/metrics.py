@@ -7,7 +7,7 @@ them, and a killed process loses none of its counts: its successor in the same `
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -86,6 +86,8 @@ class Metrics:
         self.compile_duration = histogram("compile_duration_seconds", "Whole compiles", SLOW)
         self.stage = gauge("task_stage", "1 for the stage a task is in", "mostrecent", "task", "stage")
         self.traffic = gauge("task_traffic_ratio", "Share that the card may serve", "mostrecent", "task")
+        self.loss_bound = gauge("task_loss_bound_ratio", "At most so much worse, 95 % sure", "mostrecent", "task")
+        self.pairs = counter("task_pairs_total", "Requests answered by both models and compared", "task", "outcome")
         self.upstream_errors = counter("upstream_errors_total", "Upstream answers of 400 and more", "upstream", "code")
         self.inflight = gauge("inflight_requests", "Requests being answered", "livesum")
         self.store_up = gauge("store_up", "1 while every worker can use the store", "livemin")
@@ -180,13 +182,15 @@ class Metrics:
                 if sums.baseline:
                     self.count(self.baseline, model, task, by=sums.baseline)
 
-    def tasks(self, views: dict[str, TaskView]) -> None:
-        """The learner's picture of every task's stage; of all processes only it sets these."""
+    def tasks(self, views: Mapping[str, TaskView], bounds: Mapping[str, float]) -> None:
+        """The learner's picture of every task's stage and proof; of all processes only it sets these."""
         for name in self._shown | set(views):
             task, view = self.task(name), views.get(name)
             for stage in STAGES:
                 self.stage.labels(task, stage).set(int(view is not None and stage == view.state.stage))
-            self.traffic.labels(task).set(int(view is not None and view.compiled is not None))
+            self.traffic.labels(task).set(view.state.traffic if view and view.compiled else 0)
+            if name in bounds:
+                self.loss_bound.labels(task).set(bounds[name])
         self._shown = set(views)
 
 

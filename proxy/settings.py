@@ -137,6 +137,7 @@ class StoreSettings(Section):
 
 class Capture(Section):
     enabled: bool = True
+    per_second: float = Field(10.0, gt=0)
     redact: bool = True
 
 

@@ -21,6 +21,7 @@ class Discovery:
         self._observations = observations
         self._registry = Registry(store)
         self._catalogue = Catalogue(store)
+        self._known = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -58,4 +59,6 @@ class Discovery:
             found = {structure: self._miner.of(structure) for structure in changed}
             if not self._catalogue.publish(found, reserved=self._registry.tasks(), epoch=self._learned):
                 return  # begun anew at the next step
-            log.info("%d tasks are known from the traffic", len(self._catalogue.tasks()))
+            if (known := len(self._catalogue.tasks())) != self._known:
+                log.info("%d tasks are known from the traffic", known)
+            self._known = known

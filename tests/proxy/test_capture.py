@@ -296,12 +296,8 @@ async def test_of_a_busy_kind_a_sample_is_kept_and_all_of_a_rare_one(kept, run, 
 @pytest.mark.parametrize(
     ("size", "stream", "times"), [(100, False, 39), (48_000, False, 10), (48_000, True, 33), (200_000, True, 23)]
 )
-async def test_long_ones_cost_more_of_what_may_be_taken(
-    tmp_path, call_of, exchange_of, chat, monkeypatch, size, stream, times
-):
-    monkeypatch.setattr("proxy.sampler.ALL_BURST", 40.0)
-    monkeypatch.setattr("proxy.sampler.ALL_A_SECOND", 0.0)
-    capture = Capture(tmp_path / SOCKET, Metrics(), Sampler())
+async def test_long_ones_cost_more_of_what_may_be_taken(tmp_path, call_of, exchange_of, chat, size, stream, times):
+    capture = Capture(tmp_path / SOCKET, Metrics(), Sampler(clock=lambda: 0.0, a_second=2))
     exchange = exchange_of(streamed=stream)
     exchange.attempt = exchange.attempt._replace(incumbent=True)
     exchange.keep(b"x" * size)

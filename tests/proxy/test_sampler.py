@@ -1,6 +1,8 @@
 import pytest
 
-from proxy.sampler import ALL_A_SECOND, ALL_BURST, BURST, KINDS, Sampler
+from proxy.sampler import ALL_A_SECOND, BURST, BURST_SECONDS, KINDS, Sampler
+
+ALL_BURST = BURST_SECONDS * ALL_A_SECOND
 
 
 class Clock:
@@ -67,9 +69,8 @@ def test_what_costs_much_is_paid_for_by_those_behind_it(clock):
     assert [sampler.take(n) for n in range(3)] == [True, False, False]
 
 
-def test_as_many_kinds_as_there_are_take_no_more_memory(clock, monkeypatch):
-    monkeypatch.setattr("proxy.sampler.ALL_BURST", 1e9)
-    sampler = Sampler(clock=clock)
+def test_as_many_kinds_as_there_are_take_no_more_memory(clock):
+    sampler = Sampler(clock=clock, a_second=1e9)
     taken(sampler, "busy", 60)
     for n in range(3 * KINDS):
         sampler.take(n)
@@ -86,3 +87,16 @@ def test_it_is_dry_while_nothing_is_taken_of_any_kind(clock):
     assert sampler.dry() and not sampler.take("another")
     clock.now += 3 / ALL_A_SECOND
     assert not sampler.dry() and sampler.take("another")
+
+
+def test_what_is_sought_is_taken_as_far_as_all_together_may_be(clock):
+    sampler = Sampler(clock=clock)
+    assert sum(sampler.take("sought", sought=True) for _ in range(1_000)) == ALL_BURST
+    clock.now += 10
+    assert sum(sampler.take("sought", sought=True) for _ in range(1_000)) == 10 * ALL_A_SECOND
+    assert not sampler.take("another")
+
+
+def test_how_many_a_second_is_a_choice(clock):
+    sampler = Sampler(2, clock, a_second=4)
+    assert sum(sampler.take(n) for n in range(1_000)) == 2 * BURST_SECONDS

@@ -1,0 +1,195 @@
+"""A card's proof: what its pairs showed, and how far the card may serve by that; `Proofs` keeps it in the store."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+from compiler.evidence import Evidence, Segments
+from compiler.score import Outcome, Scored, Scoring
+from compiler.store import Store
+
+LEAST_KAPPA = 0.5  # of a judge that tells good from bad; below, nothing is promoted by its word
+SLOWER = 1.1  # times the incumbent's 95th percentile, and
+SLACK = 0.05  # seconds more, which nobody notices: the two are not timed by the same client
+TIMED = 200  # newest pairs whose times are compared
+ENOUGH_TIMES = 40
+ENOUGH_MONEY = 100  # pairs until it is said that a card saves nothing
+POINTS = 60  # of the history, for a plot
+
+
+class Ran(NamedTuple):
+    """One pair, run and scored. Seconds and USD of both arms; `label` is the incumbent's answer where that is one."""
+
+    position: int
+    scored: Scored
+    label: str | None
+    incumbent: str  # the models that answered; empty where none did
+    candidate: str
+    seconds: tuple[float, float] | None
+    usd: tuple[float | None, float | None]
+    time: float  # Unix seconds
+
+
+class Standing(NamedTuple):
+    """Where a card stands. `reason`: why it serves no more than it does."""
+
+    stage: Literal["shadowing", "ramping", "live", "kept", "paused"]
+    traffic: float
+    reason: str = ""
+
+
+@dataclass
+class Proof:
+    """Of one card, against one snapshot of the incumbent. `number`: how many were begun for the task, with this one;
+    `position`: of the last observation that is in it. `kappa` None: not known yet.
+
+    `history`: (pairs, bound), thinned out as it grows.
+    """
+
+    card: str
+    scoring: Scoring
+    evidence: Evidence
+    segments: Segments
+    position: int = 0
+    kappa: float | None = 1.0
+    arms: tuple[str, str] = ("", "")
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+    usd: tuple[float, float] = (0.0, 0.0)
+    priced: int = 0
+    strange: int = 0  # pairs in a row of other models than `arms`, which are in no evidence
+    history: list[tuple[int, float]] = field(default_factory=list)
+    since: float = 0.0
+
+    def add(self, ran: Ran) -> None:
+        """Once for each pair, in the order of their positions."""
+        self.position = ran.position
+        self.arms = self.arms[0] or ran.incumbent, self.arms[1] or ran.candidate
+        if any(
+            answered not in ("", arm) for answered, arm in zip((ran.incumbent, ran.candidate), self.arms, strict=True)
+        ):
+            self.strange += 1
+            return
+        self.strange = 0
+        self.evidence.add(ran.scored.d)
+        if ran.label is not None:
+            self.segments.add(ran.label, ran.scored.d)
+        self.outcomes[ran.scored.outcome] += 1
+        if ran.seconds:
+            self.seconds = [*self.seconds[-TIMED + 1 :], ran.seconds]
+        if None not in ran.usd:
+            falls_back = ran.scored.outcome == "fallback"
+            ours = (ran.usd[1] or 0.0) + (ran.usd[0] or 0.0) * falls_back
+            self.usd = self.usd[0] + (ran.usd[0] or 0.0), self.usd[1] + ours
+            self.priced += 1
+        self._note()
+
+    def is_over(self, strange: int) -> bool:
+        """Whether a new one has to begin, should the card serve again: another model answers, or it failed."""
+        return self.strange >= strange or self.evidence.has_drifted or self.evidence.is_futile
+
+    @property
+    def pairs(self) -> int:
+        return self.evidence.pairs
+
+    @property
+    def bound(self) -> float:
+        """At most so much worse, with 95 % confidence. 1 where nobody can tell."""
+        if self.kappa is None or self.kappa < LEAST_KAPPA:
+            return 1.0
+        return min(1.0, self.evidence.bound() / self.kappa)
+
+    def _note(self) -> None:
+        if len(self.history) >= POINTS:
+            self.history = self.history[1::2]
+        last = self.history[-1][0] if self.history else 0
+        if self.pairs >= last + max(1, self.pairs // POINTS):
+            self.history.append((self.pairs, self.bound))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "scoring": self.scoring.to_json(),
+            "evidence": self.evidence.to_json(),
+            "segments": self.segments.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        read = {
+            "scoring": Scoring.from_json(data["scoring"]),
+            "evidence": Evidence.from_json(data["evidence"]),
+            "segments": Segments.from_json(data["segments"]),
+            "outcomes": Counter(data["outcomes"]),
+            "arms": tuple(data["arms"]),
+            "usd": tuple(data["usd"]),
+            "seconds": [tuple(pair) for pair in data["seconds"]],
+            "history": [tuple(point) for point in data["history"]],
+        }
+        return cls(**{**data, **read})
+
+
+def standing(proof: Proof, control: float, *, paused: bool = False) -> Standing:
+    """Where a card stands by its evidence alone. `paused`: it already was; only a person takes that back."""
+    evidence = proof.evidence
+    if paused or evidence.has_drifted:
+        return Standing("paused", 0.0, "its answers became worse than they were: your model answers")
+    if evidence.is_futile:
+        return Standing("kept", 0.0, f"worse than your model by more than the margin ({proof.pairs} pairs)")
+    if worse := proof.segments.worse():
+        return Standing("kept", 0.0, f"much worse where your model answers {worse!r}")
+    if proof.priced >= ENOUGH_MONEY and proof.usd[1] >= proof.usd[0]:
+        return Standing("kept", 0.0, "saves nothing: it costs as much as your model, with what falls back to it")
+    if proof.kappa is not None and proof.kappa < LEAST_KAPPA:
+        return Standing("shadowing", 0.0, f"the judge can't tell good answers from bad ones (κ = {proof.kappa:.2f})")
+    if proof.kappa is None:
+        return Standing("shadowing", 0.0, "the judge is not calibrated yet")
+    if slow := slower(proof):
+        return Standing("shadowing", 0.0, slow)
+    traffic = min(evidence.traffic(kappa=proof.kappa, control=control), proof.segments.most())
+    if traffic <= 0:
+        return Standing("shadowing", 0.0, f"{proof.pairs} pairs: at most {proof.bound:.1%} worse, 95 % sure")
+    share = f"at most {proof.bound:.1%} worse, 95 % sure ({proof.pairs} pairs)"
+    return Standing("live" if traffic >= 1 - control - 1e-9 else "ramping", traffic, share)
+
+
+def slower(proof: Proof) -> str | None:
+    if len(proof.seconds) < ENOUGH_TIMES:
+        return None
+    theirs, ours = (_p95([pair[arm] for pair in proof.seconds]) for arm in (0, 1))
+    if ours <= SLOWER * theirs + SLACK:
+        return None
+    return f"slower than your model: 95 % of its answers within {ours:.2f} s, your model's within {theirs:.2f} s"
+
+
+def _p95(seconds: list[float]) -> float:
+    return sorted(seconds)[(len(seconds) * 95) // 100]
+
+
+class Proofs:
+    """Methods raise StoreError."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, task: str) -> Proof | None:
+        data = self._store.get(f"proof:{task}")
+        return Proof.from_json(data) if data else None
+
+    def put(self, task: str, proof: Proof) -> None:
+        self._store.put(f"proof:{task}", proof.to_json())
+
+    def bounds(self) -> dict[str, float]:
+        """Of every task with a proof."""
+        names = [key.removeprefix("proof:") for key in self._store.keys("proof:")]
+        return {name: proof.bound for name in names if (proof := self.get(name))}
+
+    def begun(self, task: str) -> int:
+        """How many were begun for the task, ever: each makes the next one's bar higher."""
+        return int(self._store.get(f"proofs:{task}", 0))
+
+    def begin(self, task: str, proof: Proof) -> None:
+        with self._store.transact():
+            self._store.put(f"proofs:{task}", self.begun(task) + 1)
+            self.put(task, proof)

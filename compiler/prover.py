@@ -1,0 +1,260 @@
+"""The background's second half: takes recognised tasks up, and proves every card pair by pair, until it serves all that
+it may, or none. Each pair is in the evidence once, whatever is killed in between: evidence and position are one record.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from compiler.adopt import adopted, examples_of, unfit
+from compiler.card import Card
+from compiler.errors import BudgetExceeded, ModelBusy, ModelFailed
+from compiler.evidence import Evidence, Segments
+from compiler.example import Example
+from compiler.judge import scoring_of
+from compiler.llm import Llm, Purpose
+from compiler.observation import Observation, Observations
+from compiler.proof import Proof, Proofs, Ran, Standing, standing
+from compiler.recognition.catalogue import NOTHING, Catalogue
+from compiler.recorded import Recorded
+from compiler.registry import Registry, TaskView
+from compiler.rollout import Rollout, allowed
+from compiler.shadow import Shadow
+from compiler.store import Store
+from compiler.task import Mode, Task
+
+log = logging.getLogger("cuecard.prover")
+
+EVERY = 0.5  # seconds
+LOOK = 5.0  # between looks for tasks to take up
+BATCH = 8  # pairs under way at once
+TRIES = 3  # of one pair, while others go through
+STRANGE = 20  # pairs in a row of another model: it has been replaced
+REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
+RECENT = 200  # examples of a task, the newest
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`worth`: why a recognised task is not worth a compile; None if it is. `usd_per_day`: what a task's proof may cost
+    in a UTC day. `mode` of a task."""
+
+    margin: float
+    margin_text: float
+    control: float
+    min_examples: int
+    worth: Callable[[str], str | None]
+    usd_per_day: Callable[[str], float]
+    retry_kept_after: float
+    mode: Callable[[Task], Mode]
+
+
+class Prover:
+    def __init__(
+        self,
+        store: Store,
+        observations: Observations,
+        llm: Llm,
+        terms: Terms,
+        *,
+        on_pair: Callable[[str, Ran], None] = lambda task, ran: None,
+    ) -> None:
+        self._store = store
+        self._registry = Registry(store)
+        self._catalogue = Catalogue(store)
+        self._proofs = Proofs(store)
+        self._rollout = Rollout(store)
+        self._recorded = Recorded(observations)
+        self._recognition = NOTHING
+        self._llm = llm
+        self._terms = terms
+        self._on_pair = on_pair
+        self._tries: dict[tuple[str, int], int] = {}
+        self._resting: dict[str, float] = {}
+        self._looked = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled. Raises StoreError."""
+        while True:
+            if not await self.step():
+                await asyncio.sleep(EVERY)
+
+    async def step(self) -> bool:
+        """A batch of every task's pairs; whether there were any."""
+        await asyncio.to_thread(self._read)
+        if time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            await asyncio.to_thread(self._take_up)
+        worked = False
+        for view in await asyncio.to_thread(self._at_work):
+            if self._resting.get(view.task.name, 0.0) <= time.monotonic():
+                worked |= await self._prove(view)
+        return worked
+
+    def _read(self) -> None:
+        known = self._catalogue.recognition(self._recognition)
+        if known is not self._recognition:
+            if known.tasks != self._recognition.tasks:
+                self._recorded.again()
+            self._recognition = known
+        declared = self._registry.tasks()
+        while self._recorded.read(known, declared):
+            pass
+
+    def _take_up(self) -> None:
+        """Recognised tasks that are worth it become tasks to compile; so do those whose wording changed."""
+        templates = {template.id: template for template in self._catalogue.templates()}
+        tasks, own = self._recognition.tasks, self._registry.adopted()
+        by_name = {task.name: task for task in tasks.values()}
+        self._registry.drop([name for name in own if name.partition("~")[0] not in by_name])
+        for name in self._recorded.names():
+            found = by_name.get(name.partition("~")[0])
+            its = [templates[id_] for id_ in found.templates if id_ in templates] if found else []
+            if found and its and not found.ignored and unfit(its) is None:
+                self._take_up_one(adopted(name, its), own.get(name))
+        for task, _ in self._registry.tasks().values():
+            if task.trust == "proven" and self._may_compile(task):
+                self._want(task)
+
+    def _take_up_one(self, task: Task, before: Task | None) -> None:
+        if before is None and (not self._may_compile(task) or self._terms.worth(task.name)):
+            return
+        if before is None or before.definition() != task.definition():
+            self._registry.adopt(task, self._examples(task.name))
+            log.info("%s is worth a compile", task.name)
+        self._want(task)
+
+    def _may_compile(self, task: Task) -> bool:
+        enough = self._recorded.number(task.name) >= self._terms.min_examples or self._registry.examples(task.name)
+        return self._terms.mode(task) != "observe" and bool(enough)
+
+    def _want(self, task: Task) -> None:
+        if self._registry.state(task.name).wants_compile(task.definition(), time.time()):
+            if not self._registry.examples(task.name):
+                self._registry.add_examples(task.name, self._examples(task.name))
+            self._registry.want([task.name])
+
+    def _examples(self, name: str) -> list[Example]:
+        return examples_of(observation for _, observation in self._recorded.since(name))[-RECENT:]
+
+    def _at_work(self) -> list[TaskView]:
+        """The tasks with a card that has to be proven, or watched."""
+        snapshot = self._registry.snapshot(self._recognition)
+        views = [view for view in snapshot.tasks.values() if view.task.trust == "proven"]
+        stages = ("shadowing", "ramping", "live")
+        return [
+            view
+            for view in (*views, *snapshot.adopted.values())
+            if view.compiled and view.state.stage in stages and self._terms.mode(view.task) != "observe"
+        ]
+
+    async def _prove(self, view: TaskView) -> bool:
+        card = view.compiled
+        assert card
+        name = view.task.name
+        try:
+            proof = await asyncio.to_thread(self._proof, view.task, card)
+            batch = await asyncio.to_thread(self._next, name, proof.position)
+            if batch:
+                await self._run(view.task, card, proof, batch)
+            return bool(batch)
+        except (BudgetExceeded, ModelBusy) as error:
+            rest = max(REST, error.retry_after if isinstance(error, ModelBusy) else 0.0)
+            self._resting[name] = time.monotonic() + rest
+            log.info("%s: its proof rests: %s", name, error)
+        except ModelFailed as error:
+            self._resting[name] = time.monotonic() + REST
+            log.warning("%s: its proof waits: %s", name, error)
+        return False
+
+    def _proof(self, task: Task, card: Card) -> Proof:
+        """Of this card by these rules; begun where there is none."""
+        scoring = scoring_of(card.contract, self._judge_of(task, card))
+        proof = self._proofs.get(task.name)
+        if proof is None or (proof.card, proof.scoring) != (card.label, scoring) or proof.is_over(STRANGE):
+            proof = self._begun(task, card)
+            log.info("%s: proof %d begins", card.label, self._proofs.begun(task.name))
+        return proof
+
+    def _begun(self, task: Task, card: Card) -> Proof:
+        """From what is recorded from now on: what came before may be in the card."""
+        margin = self._terms.margin_text if card.contract.kind == "text" else self._terms.margin
+        judge = self._judge_of(task, card)
+        number = self._proofs.begun(task.name) + 1
+        proof = Proof(
+            card.label,
+            scoring_of(card.contract, judge),
+            Evidence(margin, number),
+            Segments(margin),
+            self._recorded.position(),
+            kappa=None if judge else 1.0,
+            since=time.time(),
+        )
+        self._proofs.begin(task.name, proof)
+        self._stand(task, proof.card, Standing("shadowing", 0.0, "its proof begins"))
+        return proof
+
+    def _judge_of(self, task: Task, card: Card) -> str | None:
+        """None where no judge can be had: then every difference is a loss."""
+        return None
+
+    def _next(self, name: str, position: int) -> list[tuple[int, Observation]]:
+        found = []
+        for at, observation in self._recorded.since(name, position):
+            found.append((at, observation))
+            if len(found) == BATCH:
+                break
+        return found
+
+    async def _run(self, task: Task, card: Card, proof: Proof, batch: Sequence[tuple[int, Observation]]) -> None:
+        """Those that came through, up to the first that did not: the order is kept."""
+        shadow = Shadow(self._llm, task, card, None)
+        purpose = Purpose(
+            task.name, "shadow", f"proof:{card.label}:{datetime.now(UTC):%Y-%m-%d}", self._terms.usd_per_day(task.name)
+        )
+
+        async def one(position: int, observation: Observation) -> Ran:
+            return await shadow.run(
+                position, observation, purpose, last=self._tries.get((task.name, position), 0) >= TRIES
+            )
+
+        found = await asyncio.gather(*(one(*pair) for pair in batch), return_exceptions=True)
+        through = [ran for ran in found if isinstance(ran, Ran)]
+        for (position, _), result in zip(batch, found, strict=True):
+            if isinstance(result, ModelFailed) and not isinstance(result, ModelBusy) and through:
+                key = task.name, position  # others came through: it is this one's fault, and no outage
+                self._tries[key] = self._tries.get(key, 0) + 1
+        first = next((i for i, result in enumerate(found) if not isinstance(result, Ran)), len(found))
+        if first:
+            await asyncio.to_thread(self._enter, task, proof, [ran for ran in found[:first] if isinstance(ran, Ran)])
+        if first < len(found) and isinstance(problem := found[first], BaseException):
+            if isinstance(problem, ModelFailed) and not isinstance(problem, ModelBusy) and through:
+                return  # soon again
+            raise problem
+
+    def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> None:
+        """Evidence, position and what follows from it: one transaction."""
+        with self._store.transact():
+            for ran in found:
+                proof.add(ran)
+            self._proofs.put(task.name, proof)
+            self._stand(task, proof.card, standing(proof, self._terms.control))
+        for ran in found:
+            self._tries.pop((task.name, ran.position), None)
+            self._on_pair(task.name, ran)
+
+    def _stand(self, task: Task, card: str, found: Standing) -> None:
+        name, state = task.name, self._registry.state(task.name)
+        if state.stage == "compiling":  # a new card is on its way
+            return
+        found = allowed(found, self._rollout.said(name), card, self._terms.mode(task))
+        new = replace(state, stage=found.stage, traffic=found.traffic, reason=found.reason)
+        if found.stage == "kept":
+            new = replace(new, retry_at=time.time() + self._terms.retry_kept_after)
+        if (new.stage, new.traffic, new.reason) != (state.stage, state.traffic, state.reason):
+            if new.stage != state.stage:
+                log.info("%s: %s → %s, %s", name, state.stage, new.stage, new.reason)
+            self._registry.set_state(name, new)

@@ -1,0 +1,107 @@
+"""The learner's proving, as configured: what a task is worth, and what its proof may cost, come from the books."""
+
+import asyncio
+import logging
+import time
+from functools import partial
+
+from compiler.errors import StoreError
+from compiler.ledger import Ledger
+from compiler.llm import Llm
+from compiler.observation import Observations
+from compiler.proof import Ran
+from compiler.prover import Prover, Terms
+from compiler.store import Store
+from compiler.task import Mode, Task
+from proxy.metrics import Metrics
+from proxy.observing import open_observations
+from proxy.savings import Possible, possible_savings, terms_of
+from proxy.settings import Settings
+
+log = logging.getLogger("cuecard.proving")
+
+FRESH = 5.0  # seconds: how old an estimate may be
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # after a failure
+GOOD_ENOUGH = ("worth it", "perhaps")
+
+
+class Estimates:
+    """What each task could save, reckoned anew from time to time. Raises StoreError."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._terms = terms_of(settings)
+        self._found: dict[str, Possible] = {}
+        self._due = 0.0
+
+    def worth(self, task: str) -> str | None:
+        """Why it is not worth a compile; None if it is."""
+        found = self._of(task)
+        if found is None or found.worth is None:
+            return found.why_not if found else "nothing is known of its traffic yet"
+        verdict = found.worth.verdict
+        return None if verdict in GOOD_ENOUGH else verdict
+
+    def usd_per_day(self, task: str) -> float:
+        """What proving it may cost in a day: a share of what it is expected to save, the middle of the range."""
+        found, background = self._of(task), self._settings.background
+        if found is None or found.worth is None:
+            return background.usd_per_day
+        saving = found.worth.saving_per_day
+        return min(background.usd_per_day, background.max_share_of_saving * (saving.low + saving.high) / 2)
+
+    def _of(self, task: str) -> Possible | None:
+        if time.monotonic() >= self._due:
+            found = possible_savings(Ledger(self._store), {}, self._terms)
+            self._found = {possible.task: possible for possible in found}
+            self._due = time.monotonic() + FRESH
+        return self._found.get(task.partition("~")[0])
+
+
+def mode_of(settings: Settings, task: Task) -> Mode:
+    return task.mode or settings.mode
+
+
+def terms_for(settings: Settings, store: Store) -> Terms:
+    estimates = Estimates(settings, store)
+    return Terms(
+        margin=settings.margin.default,
+        margin_text=settings.margin.text,
+        control=settings.control,
+        min_examples=settings.compile.min_examples,
+        worth=estimates.worth,
+        usd_per_day=estimates.usd_per_day,
+        retry_kept_after=settings.compile.retry_kept_after,
+        mode=partial(mode_of, settings),
+    )
+
+
+async def prove(settings: Settings, store: Store, llm: Llm, metrics: Metrics) -> None:
+    """Until cancelled; soon again where a store failed."""
+    wait, told = FIRST_WAIT, False
+    terms = terms_for(settings, store)
+
+    def count(task: str, ran: Ran) -> None:
+        metrics.count(metrics.pairs, metrics.task(task), ran.scored.outcome)
+
+    while True:
+        try:
+            if not Observations.exist(settings.store.folder):
+                await asyncio.sleep(FIRST_WAIT)
+                continue
+            with open_observations(settings) as observations:
+                prover = Prover(store, observations, llm, terms, on_pair=count)
+                while not observations.replaced():
+                    worked = await prover.step()
+                    wait, told = FIRST_WAIT, False
+                    await asyncio.sleep(0.0 if worked else FIRST_WAIT)
+        except StoreError as error:
+            if not told:
+                log.warning("nothing is proven until this is mended: %s", error)
+            told = True
+        except Exception:  # boundary: a bug in proving must not end what else the learner does
+            log.exception("proving")
+            wait = LONGEST_WAIT
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
