@@ -39,7 +39,6 @@ class Planted:
 class Material:
     """What an operator has to work with: `other` is the incumbent's answer to another input, if there is one."""
 
-    contract: Contract
     other: Answer | None
     labels: tuple[str, ...]
     seed: int
@@ -72,7 +71,7 @@ def _planted(name: str, way: Operator, recorded: Sequence[Recorded], contract: C
         for i in range(len(recorded)):
             one = recorded[(start + i) % len(recorded)]
             seed = _seed(name, one.input, str(turn))
-            degraded = way(one.answer, Material(contract, _other(one, recorded, seed), labels, seed))
+            degraded = way(one.answer, Material(_other(one, recorded, seed), labels, seed))
             if degraded is not None and (planted := _asked(name, one, degraded, contract)):
                 yield planted
 
@@ -108,16 +107,12 @@ def _by_text(way: Worsen, answer: Answer, material: Material) -> Answer | None:
 
 
 def _by_field(way: Callable[[Any, int], Any], answer: Answer, material: Material) -> Answer | None:
-    return _json(worse_field(parse_json(answer.text), way, material.seed))
+    return _json(way(parse_json(answer.text), material.seed))
 
 
 def _exchanged(answer: Answer, material: Material) -> Answer | None:
     other = parse_json(material.other.text) if material.other else None
     return _json(exchanged_field(parse_json(answer.text), other, material.seed))
-
-
-def _without_field(answer: Answer, material: Material) -> Answer | None:
-    return _json(without_field(parse_json(answer.text), material.seed, frozenset(material.contract.keys)))
 
 
 def _by_argument(way: Callable[[Any, int], Any], answer: Answer, material: Material) -> Answer | None:
@@ -168,20 +163,16 @@ def _json(data: Any) -> Answer | None:
     return None if data is None else _text(json.dumps(data, ensure_ascii=False))
 
 
-def _worse_argument(name: str) -> Operator:
-    return partial(_by_argument, lambda arguments, seed: worse_field(arguments, JSON[name], seed))
-
-
 OPERATORS: Mapping[Kind, Mapping[str, Operator]] = {
     "label": {"wrong_label": _wrong_label},
     "json": {
         "other_value": _exchanged,
-        **{name: partial(_by_field, way) for name, way in JSON.items()},
-        "without_field": _without_field,
+        **{name: partial(_by_field, partial(worse_field, way)) for name, way in JSON.items()},
+        "without_field": partial(_by_field, without_field),
         "other_input": _other_input,
     },
     "tool_call": {
-        **{name: _worse_argument(name) for name in JSON},
+        **{name: partial(_by_argument, partial(worse_field, way)) for name, way in JSON.items()},
         "without_argument": partial(_by_argument, without_field),
         "wrong_tool": _wrong_tool,
         "without_call": _without_call,

@@ -172,7 +172,7 @@ JSON: Mapping[str, Callable[[Any, int], Any]] = {
 }
 
 
-def worse_field(data: Any, way: Callable[[Any, int], Any], seed: int) -> Any:
+def worse_field(way: Callable[[Any, int], Any], data: Any, seed: int) -> Any:
     """`data` with one of the fields that `way` applies to made worse."""
     found = [(path, worse) for path, value in _within(data) if (worse := way(value, seed)) is not None]
     return replaced(data, *found[seed % len(found)]) if found else None

@@ -69,8 +69,8 @@ def test_what_is_planted_is_always_a_question_for_a_judge(contract):
 
 @each_kind
 def test_the_same_answers_are_degraded_in_the_same_way(contract):
-    made = recorded(contract.kind, 12)
-    assert plant(made, contract, at_most=60) == plant(made, contract, at_most=60)
+    made, again = recorded(contract.kind, 12), recorded(contract.kind, 12)
+    assert plant(made, contract, at_most=60) == plant(again, contract, at_most=60)
 
 
 @each_kind
@@ -147,16 +147,18 @@ def test_an_operator_makes_one_error_in_code(operator, code, worse):
     ],
 )
 def test_an_operator_makes_one_field_worse(operator, data, worse):
-    found = [worse_field(data, JSON[operator], seed) for seed in range(8)]
+    found = [worse_field(JSON[operator], data, seed) for seed in range(8)]
     assert all(one in found for one in worse)
     assert all(one in worse for one in found if one is not None)
 
 
 def test_a_field_is_exchanged_or_left_out():
     assert exchanged_field({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, 1) == {"a": 1, "b": {"c": 3}}
-    assert {json.dumps(without_field({"a": 1, "b": {"c": 2}}, seed, frozenset("ab"))) for seed in range(4)} == {
-        '{"a": 1, "b": {}}'
-    }
+    assert [without_field({"a": 1, "b": {"c": 2}}, seed) for seed in range(3)] == [
+        {"b": {"c": 2}},
+        {"a": 1},
+        {"a": 1, "b": {}},
+    ]
 
 
 @QUICK
@@ -177,7 +179,7 @@ def test_no_operator_leaves_a_text_as_it_was_or_fails(text, seed):
 def test_no_operator_leaves_json_as_it_was_or_fails(data, seed):
     before = json.dumps(data)
     for way in JSON.values():
-        worse = worse_field(data, way, seed)
+        worse = worse_field(way, data, seed)
         assert worse is None or json.dumps(worse) != before
     assert (without_field(data, seed), json.dumps(data)) != (data, before) or data is None
     assert json.dumps(data) == before
