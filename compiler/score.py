@@ -16,7 +16,7 @@ from compiler.task import Contract, Kind
 
 RULES = "score.v1"  # what d means: another number where the same pair could get another d
 HELD_CHARS = 1_024  # of a streamed JSON answer are held back before any is shown: about 256 tokens
-FENCE = re.compile(r"\s*```[^\n`]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+FENCE = "```"
 CALL_KEYS = {"name", "function", "custom"}
 CALLED = (None, "stop", "tool_calls", "function_call")
 
@@ -66,9 +66,11 @@ def plain_code(text: str) -> str:
 
     Behind a backslash whitespace stays: with it, a line goes on no longer.
     """
-    fenced = FENCE.fullmatch(text)
-    inner = fenced[1] if fenced and "```" not in fenced[1] else text
-    return re.sub(r"(?<![\\ \t\r])[ \t\r]+$", "", inner, flags=re.MULTILINE).rstrip("\n")
+    first, _, rest = text.strip().partition("\n")
+    inner, _, last = rest.rpartition("\n")
+    fenced = first.startswith(FENCE) and last.strip() == FENCE and FENCE not in first[len(FENCE) :] + inner
+    plain = inner if fenced else text
+    return re.sub(r"(?<![\\ \t\r])[ \t\r]+$", "", plain, flags=re.MULTILINE).rstrip("\n")
 
 
 @dataclass(frozen=True)

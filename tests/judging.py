@@ -1,7 +1,7 @@
 """Judges to be put behind a fake upstream: they read what they are shown as a model would, by its tags."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 TAG = re.compile(r"<(\w+)-([0-9a-f]{16})>\n(.*?)\n</\1-\2>", re.DOTALL)
@@ -30,6 +30,11 @@ def prefers(better: Callable[[str, str], float]) -> Judging:
     return answer
 
 
-def knows(good: set[str]) -> Judging:
-    """Knows which answers are good."""
-    return prefers(lambda a, b: (a in good) - (b in good))
+def knows(good: Mapping[str, set[str]]) -> Judging:
+    """Knows which answers to an input are good."""
+
+    def answer(request: Any) -> str:
+        right = good[sees(request)["input"]]
+        return prefers(lambda a, b: (a in right) - (b in right))(request)
+
+    return answer

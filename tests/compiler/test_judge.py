@@ -61,7 +61,7 @@ def asked(fake: Any) -> list[tuple[str, str]]:
 
 
 async def test_a_judge_sees_instructions_input_and_both_answers_in_both_orders(judge, fake, store):
-    fake.answers["fake-mini"] = knows({"In Bonn."})
+    fake.answers["fake-mini"] = knows({"Where is it?": {"In Bonn."}})
     assert await judge.compare(QUESTION, TELL, PURPOSE) == Verdict(1.0)
     assert asked(fake) == [("In Bonn.", "In Köln."), ("In Köln.", "In Bonn.")]
     shown = sees(fake.calls[0].json)
@@ -94,7 +94,7 @@ async def test_d_is_the_mean_of_both_orders_so_that_a_flip_is_a_tie(judge, fake,
 
 
 async def test_the_verdict_counts_for_the_fields_that_it_was_asked_about(judge, fake):
-    fake.answers["fake-mini"] = knows({"In Bonn."})
+    fake.answers["fake-mini"] = knows({"Where is it?": {"In Bonn."}})
     assert await judge.settle(replace(QUESTION, weight=0.25, settled=-0.5), TELL, PURPOSE) == Scored(-0.25, "judged")
 
 
@@ -165,7 +165,7 @@ async def test_a_judge_that_can_not_be_reached_leaves_the_pair_for_later_until_t
     with pytest.raises(ModelFailed):
         await judge.settle(QUESTION, TELL, soon)
     assert await judge.settle(QUESTION, TELL, soon, last=True) == Scored(1.0, "unjudged", "failed")
-    fake.answers["fake-mini"] = knows({"In Bonn."})
+    fake.answers["fake-mini"] = knows({"Where is it?": {"In Bonn."}})
     assert await judge.settle(QUESTION, TELL, PURPOSE) == Scored(1.0, "judged")
 
 
@@ -179,7 +179,7 @@ async def test_a_full_upstream_or_an_empty_purse_say_nothing_of_a_pair(judge, fa
 
 
 async def test_a_pair_that_is_asked_again_costs_nothing(judge, fake, models, store):
-    fake.answers["fake-mini"] = knows({"In Bonn."})
+    fake.answers["fake-mini"] = knows({"Where is it?": {"In Bonn."}})
     first = await judge.settle(QUESTION, TELL, PURPOSE)
     async with Llm(models, store, usd_per_day=0) as restarted:
         again = Judge(restarted, "fake-mini", secret(store), arms=ARMS)

@@ -294,6 +294,7 @@ def test_code_is_equal_but_for_a_fence_and_whitespace_at_ends(candidate):
         "def f():\n\n    return 1",
         "  def f():\n    return 1",
         "Here:\n```\ndef f():\n    return 1\n```",
+        "```\ndef f():\n    return 1\n```\n```\n```",
     ],
 )
 def test_indentation_blank_lines_and_words_around_are_for_the_judge(candidate):
