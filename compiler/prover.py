@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from compiler.adopt import adopted, examples_of, unfit
+from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibrate
 from compiler.card import Card
-from compiler.errors import BudgetExceeded, ModelBusy, ModelFailed
-from compiler.evidence import Evidence, Segments
+from compiler.degrade import Recorded as Answered
+from compiler.errors import BudgetExceeded, CalibrationFailed, JudgeIsArm, ModelBusy, ModelFailed
+from compiler.evidence import Evidence, Segments, kappa_lower_bound
 from compiler.example import Example
-from compiler.judge import scoring_of
+from compiler.judge import Judge, check, scoring_of, secret
 from compiler.llm import Llm, Purpose
 from compiler.observation import Observation, Observations
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
@@ -22,7 +24,8 @@ from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
 from compiler.registry import Registry, TaskView
 from compiler.rollout import Rollout, allowed
-from compiler.shadow import Shadow
+from compiler.score import Answer
+from compiler.shadow import Shadow, input_of, most_tokens
 from compiler.store import Store
 from compiler.task import Mode, Task
 
@@ -35,6 +38,7 @@ TRIES = 3  # of one pair, while others go through
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
 RECENT = 200  # examples of a task, the newest
+PROMISING = 50  # pairs before a judge is calibrated
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,8 @@ class Prover:
         name = view.task.name
         try:
             proof = await asyncio.to_thread(self._proof, view.task, card)
+            if proof.kappa is None and proof.pairs >= PROMISING and not proof.evidence.is_futile:
+                await self._calibrate(view.task, card, proof)
             batch = await asyncio.to_thread(self._next, name, proof.position)
             if batch:
                 await self._run(view.task, card, proof, batch)
@@ -165,7 +171,7 @@ class Prover:
             rest = max(REST, error.retry_after if isinstance(error, ModelBusy) else 0.0)
             self._resting[name] = time.monotonic() + rest
             log.info("%s: its proof rests: %s", name, error)
-        except ModelFailed as error:
+        except (ModelFailed, CalibrationFailed) as error:
             self._resting[name] = time.monotonic() + REST
             log.warning("%s: its proof waits: %s", name, error)
         return False
@@ -199,7 +205,49 @@ class Prover:
 
     def _judge_of(self, task: Task, card: Card) -> str | None:
         """None where no judge can be had: then every difference is a loss."""
-        return None
+        judge = self._llm.models.judge
+        if judge is None or self._llm.unusable(judge):
+            return None
+        try:
+            check(judge, [card.model, *([task.incumbent] if task.incumbent else [])])
+        except JudgeIsArm:
+            return None
+        return judge
+
+    def _judge(self, task: Task, card: Card) -> Judge | None:
+        judge = self._judge_of(task, card)
+        arms = [card.model, *([task.incumbent] if task.incumbent else [])]
+        return Judge(self._llm, judge, secret(self._store), arms=arms) if judge else None
+
+    async def _calibrate(self, task: Task, card: Card, proof: Proof) -> None:
+        """κ, once the pairs are worth it: a candidate that is clearly worse needs none. The incumbent's second answers
+        are paid for where no input came twice."""
+        judge = self._judge(task, card)
+        if judge is None:
+            return
+        scope = f"calibrate:{task.name}:{task.definition()}:{judge.model}"
+        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name))
+        observed = await asyncio.to_thread(lambda: [o for _, o in self._recorded.since(task.name)][-RECENT:])
+        recorded = [Answered(input_of(one), Answer(one.answer, tuple(one.tool_calls), "stop")) for one in observed]
+        itself = answered_twice(recorded)[:ENOUGH]
+        if task.incumbent and len(itself) < ENOUGH:
+            wanted = zip(recorded[: ENOUGH - len(itself)], observed, strict=False)
+            again = [Asked(one, observation.request["messages"]) for one, observation in wanted]
+            room = max((most_tokens(observation) for observation in observed), default=0)
+            itself += await ask_again(self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=BATCH)
+        found = await calibrate(
+            judge,
+            card.contract,
+            task.system or task.description,
+            recorded,
+            itself,
+            bound=kappa_lower_bound,
+            purpose=purpose,
+            concurrency=BATCH,
+        )
+        proof.kappa = found.kappa
+        log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
+        await asyncio.to_thread(self._enter, task, proof, [])
 
     def _next(self, name: str, position: int) -> list[tuple[int, Observation]]:
         found = []
@@ -211,7 +259,7 @@ class Prover:
 
     async def _run(self, task: Task, card: Card, proof: Proof, batch: Sequence[tuple[int, Observation]]) -> None:
         """Those that came through, up to the first that did not: the order is kept."""
-        shadow = Shadow(self._llm, task, card, None)
+        shadow = Shadow(self._llm, task, card, self._judge(task, card))
         purpose = Purpose(
             task.name, "shadow", f"proof:{card.label}:{datetime.now(UTC):%Y-%m-%d}", self._terms.usd_per_day(task.name)
         )

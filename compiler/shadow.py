@@ -60,14 +60,12 @@ class Shadow:
             body.pop(name, None)
         cap = "max_completion_tokens" if family.openai or family.reasoning else "max_tokens"
         if not isinstance(body.get(cap), int):
-            answered = observation.usage[2] if len(observation.usage) > 2 else 0
-            body[cap] = ROOM + ROOM_TIMES * answered
+            body[cap] = most_tokens(observation)
         return body
 
     async def _scored(self, observation: Observation, reply: Reply | None, purpose: Purpose, *, last: bool) -> Scored:
-        texts = texts_of(observation.request.get("messages")) or ("",)
         pair = Pair(
-            texts[-1],
+            input_of(observation),
             Answer(observation.answer, tuple(observation.tool_calls), "stop"),
             _answer(reply) if reply else None,
             streamed=observation.request.get("stream") is True,
@@ -78,6 +76,16 @@ class Shadow:
         if self.judge is None:
             return found.without_judge()
         return await self.judge.settle(found, self.task.system or self.task.description, purpose, last=last)
+
+
+def input_of(observation: Observation) -> str:
+    """The last thing that was said to the model."""
+    return (texts_of(observation.request.get("messages")) or ("",))[-1]
+
+
+def most_tokens(observation: Observation) -> int:
+    """That another answer to it may take."""
+    return ROOM + ROOM_TIMES * (observation.usage[2] if len(observation.usage) > 2 else 0)
 
 
 def _answer(reply: Reply) -> Answer:

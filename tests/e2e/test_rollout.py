@@ -1,63 +1,68 @@
 """An app that knows nothing of Cuecard, and its traffic taken over as far as the evidence carries, by itself."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compiler.proof import Proofs
-from compiler.registry import Registry
+from openai import AsyncOpenAI
+
+from compiler.proof import Proof, Proofs
+from compiler.registry import Registry, TaskState
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.fake_upstream import FakeUpstream
-from tests.learned import TITLE, TOXIC, mails, request
+from tests.learned import TOXIC, mails, request
 
 URGENT = "Say whether the mail below is urgent. Answer with high or low, nothing else.\nMail: {}"
-PATIENCE = 90.0
+PATIENCE = 60.0
+META, INCUMBENT, CANDIDATE = "fake-mini", "fake-strong", "fake-nano"
 
 
 def right(body: Any) -> str:
     """What the app's own model answers: told by the text alone."""
     text = body["messages"][-1]["content"]
-    first, second = ("high", "low") if "urgent" in text else ("yes", "no")
-    return first if sum(map(ord, text)) % 3 else second
+    words = ("high", "low") if "urgent" in text else ("yes", "no")
+    return words[sum(map(ord, text)) % 3 == 0]
 
 
 def wrong(body: Any) -> str:
-    text = body["messages"][-1]["content"]
-    return "high" if right(body) == "low" else "low" if "urgent" in text else "yes" if right(body) == "no" else "no"
+    return {"high": "low", "low": "high", "yes": "no", "no": "yes"}[right(body)]
 
 
 class App:
-    """Asks through the SDK, as it always did, and counts who answered."""
+    """Asks through the SDK, as it always did."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server
-        self.texts: Iterator[str] = mails()
-        self.answers: dict[str, list[tuple[str, str]]] = {}  # by prompt: (route, answer)
+        self._server = server
+        self._sdk = AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-app", max_retries=0)
+        server.opened.append(self._sdk)
+        self._texts: Iterator[str] = mails()
+        self.routes: dict[str, list[str]] = {}  # of each prompt's calls
 
-    async def ask(self, prompt: str, times: int = 1) -> None:
+    async def ask(self, prompt: str, times: int) -> list[bool]:
+        """Whether each answer was right; one that does not come is an error."""
+        found = []
         for _ in range(times):
-            body = request(prompt, next(self.texts))
-            async with await self.server.chat(body) as answer:
-                assert answer.status == 200, await answer.text()
-                said = (await answer.json())["choices"][0]["message"]["content"]
-                assert said in ("yes", "no", "high", "low")
-                self.answers.setdefault(prompt, []).append((answer.headers["X-Cuecard-Route"], said))
-
-    async def until(self, prompt: str, stage: str) -> dict[str, Any]:
-        """Goes on asking until the prompt's task is there."""
-        async with asyncio.timeout(PATIENCE):
-            while (found := self.state(prompt)) is None or found["stage"] != stage:
-                await self.ask(prompt, 10)
+            body = request(prompt, next(self._texts))
+            raw = await self._sdk.chat.completions.with_raw_response.create(**body)
+            self.routes.setdefault(prompt, []).append(raw.headers["X-Cuecard-Route"])
+            found.append(raw.parse().choices[0].message.content == right(body))
         return found
 
-    def state(self, prompt: str) -> dict[str, Any] | None:
-        with self.server.open_store() as store:
+    async def until(self, prompt: str, stage: str) -> Proof:
+        """Goes on asking until the prompt's task is at that stage."""
+        async with asyncio.timeout(PATIENCE):
+            while (found := self.state(prompt)) is None or found[0].stage != stage:
+                await self.ask(prompt, 10)
+        assert found[1]
+        return found[1]
+
+    def state(self, prompt: str) -> tuple[TaskState, Proof | None] | None:
+        with self._server.open_store() as store:
             registry = Registry(store)
             for name, task in registry.adopted().items():
                 if prompt.partition(".")[0] in task.description:
-                    return {"name": name, **vars(registry.state(name)), "proof": Proofs(store).get(name)}
+                    return registry.state(name), Proofs(store).get(name)
         return None
 
 
@@ -68,22 +73,33 @@ async def test_one_task_goes_live_one_is_kept_and_one_that_gets_worse_is_paused(
 
     def candidate(body: Any) -> str:
         text = body["messages"][-1]["content"]
-        bad = ("urgent" in text) or (worse and "toxic" in text)
-        return wrong(body) if bad else right(body)
+        return wrong(body) if "urgent" in text or (worse and "toxic" in text) else right(body)
 
-    fake.answers["fake-strong"] = right
-    fake.answers["fake-nano"] = candidate
-    fake.answers["fake-mini"] = "<prompt>Answer as shown.</prompt>"
-    settings = settings_for(fake, tmp_path, mode="auto", capture={"per_second": 500}, log={"requests": False})
-    settings["prices"]["fake-judge"] = {"input": 1.0, "output": 4.0}
-    settings["models"] = {"meta": "fake-mini", "judge": "fake-judge", "production": ["fake-nano"]}
-    settings["compile"] = {"min_examples": 20}
+    fake.answers |= {INCUMBENT: right, CANDIDATE: candidate, META: "<prompt>Answer as shown.</prompt>"}
+    settings = settings_for(fake, tmp_path, mode="auto", capture={"per_second": 500}, compile={"min_examples": 20})
+    settings["models"] = {"meta": META, "judge": CANDIDATE, "production": [CANDIDATE]}
     async with serving(tmp_path, settings) as server:
         app = App(server)
-        live = await app.until(TOXIC, "live")
-        print(json.dumps({k: str(v) for k, v in live.items()}, indent=1), len(app.answers[TOXIC]))
-        kept = await app.until(URGENT, "kept")
-        print(json.dumps({k: str(v) for k, v in kept.items()}, indent=1), len(app.answers[URGENT]))
+        proof = await app.until(TOXIC, "live")
+        assert proof.pairs >= 257 and proof.outcomes == {"same": proof.pairs}
+        assert all(await app.ask(TOXIC, 50))
+        assert app.routes[TOXIC][-50:].count("compiled") > 40
+
+        proof = await app.until(URGENT, "kept")
+        state, _ = app.state(URGENT) or (None, None)
+        assert state and "worse than your model" in state.reason and state.traffic == 0
+        assert set(app.routes[URGENT]) == {"original"}, "what was never proven never served"
+        assert proof.outcomes["different"] == proof.pairs
+
         worse = True
-        paused = await app.until(TOXIC, "paused")
-        print(json.dumps({k: str(v) for k, v in paused.items()}, indent=1), len(app.answers[TOXIC]))
+        proof = await app.until(TOXIC, "paused")
+        async with asyncio.timeout(2):  # a worker looks four times a second
+            while not all(await app.ask(TOXIC, 20)):
+                pass
+        assert set(app.routes[TOXIC][-20:]) == {"original"}
+
+        spent = fake.totals()
+        with server.open_store() as store:
+            registry = Registry(store)
+            assert {registry.state(name).stage for name in registry.adopted()} == {"paused", "kept"}
+        assert spent[META]["calls"] == 2, "one prompt for each task"
