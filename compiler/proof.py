@@ -130,13 +130,13 @@ class Proof:
         return cls(**{**data, **read})
 
 
-def standing(proof: Proof, control: float, *, paused: bool = False) -> Standing:
-    """Where a card stands by its evidence alone. `paused`: it already was; only a person takes that back."""
+def standing(proof: Proof, control: float) -> Standing:
+    """Where a card stands by its evidence alone."""
     evidence = proof.evidence
-    if paused or evidence.has_drifted:
-        return Standing("paused", 0.0, "its answers became worse than they were: your model answers")
     if evidence.is_futile:
         return Standing("kept", 0.0, f"worse than your model by more than the margin ({proof.pairs} pairs)")
+    if evidence.has_drifted:
+        return Standing("paused", 0.0, "its answers became worse than they were: your model answers")
     if worse := proof.segments.worse():
         return Standing("kept", 0.0, f"much worse where your model answers {worse!r}")
     if proof.priced >= ENOUGH_MONEY and proof.usd[1] >= proof.usd[0]:

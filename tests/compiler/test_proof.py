@@ -1,0 +1,114 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from compiler.evidence import Evidence, Segments
+from compiler.proof import POINTS, TIMED, Proof, Proofs, Ran, standing
+from compiler.score import Scored, Scoring
+
+
+def proof(**more: Any) -> Proof:
+    return Proof("mood@1", Scoring("label"), Evidence(0.02), Segments(0.02), **more)
+
+
+def ran(position: int, d: float = 0.0, **more: Any) -> Ran:
+    outcome = "same" if d == 0 else "different"
+    found = Ran(position, Scored(d, outcome), "good", "strong", "nano", (1.0, 0.5), (0.01, 0.001), 0.0)
+    return found._replace(**more)
+
+
+def filled(number: int, **more: Any) -> Proof:
+    found = proof()
+    for position in range(number):
+        found.add(ran(position, **more))
+    return found
+
+
+def test_a_proof_is_the_same_when_it_is_read_again(store):
+    whole = filled(300)
+    Proofs(store).begin("mood", whole)
+    read = Proofs(store).get("mood")
+    assert read and json.dumps(read.to_json(), default=list) == json.dumps(whole.to_json(), default=list)
+    assert (read.bound, read.pairs, read.position, read.arms) == (whole.bound, 300, 299, ("strong", "nano"))
+    read.add(ran(300, 1.0))
+    whole.add(ran(300, 1.0))
+    assert read.bound == whole.bound
+
+
+def test_every_proof_that_is_begun_for_a_task_is_counted(store):
+    proofs = Proofs(store)
+    assert proofs.get("mood") is None and proofs.begun("mood") == 0
+    for number in (1, 2):
+        proofs.begin("mood", proof())
+        assert proofs.begun("mood") == number
+    assert proofs.bounds() == {"mood": 1.0}
+
+
+def test_it_stays_as_small_however_many_pairs_there_are():
+    found = filled(2_000)
+    assert len(found.seconds) == TIMED and len(found.history) <= POINTS + 1
+    assert found.history[-1][0] > 1_900 and found.history[0][0] < 600
+
+
+def test_pairs_of_another_model_are_no_evidence_and_end_the_proof():
+    found = filled(20)
+    for position in range(20, 40):
+        found.add(ran(position, 1.0, incumbent="stronger"))
+    assert (found.pairs, found.strange, found.position) == (20, 20, 39)
+    assert found.is_over(20) and not found.is_over(21)
+    found.add(ran(40))
+    assert found.strange == 0, "in a row"
+
+
+def test_a_bound_that_a_judge_does_not_carry_is_none():
+    found = filled(300)
+    assert found.bound < 0.02
+    assert replace(found, kappa=0.6).bound == pytest.approx(found.bound / 0.6)
+    assert replace(found, kappa=0.4).bound == replace(found, kappa=None).bound == 1.0
+
+
+@pytest.mark.parametrize(
+    ("found", "stage", "why"),
+    [
+        (filled(5), "shadowing", "5 pairs"),
+        (filled(160), "ramping", "95 % sure"),
+        (filled(600), "live", "95 % sure"),
+        (filled(20, d=1.0), "kept", "worse than your model"),
+        (replace(filled(300), kappa=0.3), "shadowing", "can't tell"),
+        (replace(filled(300), kappa=None), "shadowing", "not calibrated"),
+        (filled(300, seconds=(1.0, 1.2)), "shadowing", "slower"),
+        (filled(300, usd=(0.001, 0.001)), "kept", "saves nothing"),
+    ],
+)
+def test_where_a_card_stands_has_its_reason(found, stage, why):
+    seen = standing(found, 0.02)
+    assert seen.stage == stage and why in seen.reason
+    assert (seen.traffic > 0) == (stage in ("ramping", "live"))
+    assert seen.traffic <= 0.98
+
+
+def test_what_falls_back_is_paid_for_twice():
+    found = proof()
+    for position in range(120):
+        found.add(ran(position, scored=Scored(0.0, "fallback"), usd=(0.01, 0.001)))
+    assert "saves nothing" in standing(found, 0.02).reason
+
+
+def test_a_label_that_is_always_missed_keeps_a_card_that_is_good_on_average():
+    found = proof()
+    for position in range(3_000):
+        rare = position % 100 == 0
+        found.add(ran(position, float(rare), label="rare" if rare else f"label {position % 9}"))
+        if standing(found, 0.05).stage == "kept":
+            break
+    assert found.segments.worse() == "rare" and "'rare'" in standing(found, 0.05).reason
+    assert found.pairs < 1_600
+
+
+def test_a_fall_in_quality_pauses():
+    found = filled(400)
+    for position in range(400, 430):
+        found.add(ran(position, 1.0))
+    assert standing(found, 0.02).stage == "paused"

@@ -1,0 +1,348 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tenacity
+
+from compiler.card import Card
+from compiler.llm import Llm
+from compiler.models import Models
+from compiler.observation import Observation, Observations
+from compiler.program import Prompt
+from compiler.proof import Proof, Proofs
+from compiler.prover import Prover, Terms
+from compiler.recognition.discovery import Discovery
+from compiler.recognition.structure import CHAT, structure_key
+from compiler.registry import Registry, TaskState
+from compiler.rollout import Rollout
+from compiler.store import Store
+from compiler.task import Contract, Task
+from tests.fake_upstream import Fault
+from tests.judging import prefers
+from tests.learned import TOXIC, some
+
+MOOD = Task("mood", "Tell the mood.", system="Tell the mood.", incumbent="fake-strong")
+LABELS = Contract("label", ("bad", "good"))
+
+
+@pytest.fixture(autouse=True)
+def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
+    monkeypatch.setattr("compiler.prover.REST", 0.0)
+
+
+@pytest.fixture
+def observations(tmp_path: Path) -> Iterator[Observations]:
+    with Observations(tmp_path / "store", retention_days=14) as found:
+        yield found
+
+
+@pytest.fixture
+async def llm(models: Models, store: Store) -> AsyncIterator[Llm]:
+    async with Llm(models, store, usd_per_day=50) as llm:
+        yield llm
+
+
+def terms(**more: Any) -> Terms:
+    of_all: dict[str, Any] = {
+        "margin": 0.02,
+        "margin_text": 0.05,
+        "control": 0.02,
+        "min_examples": 15,
+        "worth": lambda task: None,
+        "usd_per_day": lambda task: 5.0,
+        "retry_kept_after": 60.0,
+        "mode": lambda task: "auto",
+    }
+    return Terms(**of_all | more)
+
+
+@pytest.fixture
+def prover(store: Store, observations: Observations, llm: Llm) -> Callable[..., Prover]:
+    return lambda **more: Prover(store, observations, llm, terms(**more))
+
+
+@pytest.fixture
+def registry(store: Store) -> Registry:
+    registry = Registry(store)
+    registry.declare({"mood": (MOOD, [])}, "config")
+    return registry
+
+
+def card_of(task: Task, version: int = 1, contract: Contract = LABELS) -> Card:
+    prompt, created = Prompt("Say good or bad."), "2026-03-01T12:00:00+00:00"
+    return Card(task.name, version, task.definition(), "fake-nano", prompt, contract, "prompt", 5, 5, created, 0.01)
+
+
+def seen(text: str, answer: str, *, model: str = "fake-strong", cost: float = 0.01) -> Observation:
+    """A request to the task as it was recorded; it took a second."""
+    messages = [{"role": "system", "content": "Tell the mood."}, {"role": "user", "content": text}]
+    body = {"model": "fake-strong", "messages": messages}
+    structure = structure_key("default", CHAT, body)
+    return Observation(time.time(), "default", structure, model, "mood", body, answer, [], [9, 0, 1, 0], cost, 1.0)
+
+
+def texts(number: int, first: int = 0) -> list[Observation]:
+    return [seen(f"text {n}", mood(f"text {n}")) for n in range(first, first + number)]
+
+
+def mood(text: str) -> str:
+    return ("good", "bad")[len(text) % 2]
+
+
+def right(body: Any) -> str:
+    return mood(body["messages"][-1]["content"])
+
+
+async def until_idle(prover: Prover) -> None:
+    async with asyncio.timeout(30):
+        while await prover.step():
+            pass
+
+
+async def proven(prover: Prover, store: Store, observations: Observations, found: list[Observation]) -> Proof:
+    """The proof is begun before what is recorded comes."""
+    await prover.step()
+    observations.add(found)
+    await until_idle(prover)
+    proof = Proofs(store).get("mood")
+    assert proof
+    return proof
+
+
+@pytest.fixture
+def shadowing(registry: Registry) -> TaskState:
+    registry.publish(card_of(MOOD), stage="shadowing", traffic=0.0)
+    return registry.state("mood")
+
+
+async def test_every_request_that_comes_after_the_card_is_compared_once(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    observations.add(texts(30, 1_000))  # the card may have been made from these
+    proof = await proven(prover(), store, observations, texts(40))
+    assert proof.outcomes == {"same": 40}
+    asked = [call.json["messages"][-1]["content"] for call in fake.calls]
+    assert sorted(asked) == sorted(f"text {n}" for n in range(40))
+    assert {call.json["messages"][0]["content"] for call in fake.calls} == {"Say good or bad."}
+    await until_idle(prover())  # another learner, later
+    assert len(fake.calls) == 40
+
+
+async def test_as_good_a_card_comes_to_serve_all_but_the_control_group(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    stages = []
+    one = prover()
+    await one.step()
+    for n in range(0, 320, 40):
+        observations.add(texts(40, n))
+        await until_idle(one)
+        stages.append((registry.state("mood").stage, round(registry.state("mood").traffic, 2)))
+    assert [stage for stage, _ in stages] == ["shadowing"] * 2 + ["ramping"] * 4 + ["live"] * 2
+    traffic = [share for _, share in stages]
+    assert traffic == sorted(traffic) and traffic[-1] == 0.98
+    assert "worse, 95 % sure" in registry.state("mood").reason
+
+
+async def test_a_worse_card_is_kept_and_says_why(prover, store, observations, registry, shadowing, fake):
+    fake.answers["fake-nano"] = lambda body: "bad" if right(body) == "good" else "good"
+    proof = await proven(prover(), store, observations, texts(60))
+    state = registry.state("mood")
+    assert (state.stage, state.traffic, state.version) == ("kept", 0.0, 1)
+    assert "worse than your model by more than the margin" in state.reason
+    assert proof.pairs < 20 and state.retry_at > time.time() + 50
+
+
+async def test_a_card_that_gets_worse_is_paused_and_a_person_takes_it_up_again(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    one = prover()
+    await proven(one, store, observations, texts(300))
+    assert registry.state("mood").stage == "live"
+    fake.answers["fake-nano"] = lambda body: "bad" if right(body) == "good" else "good"
+    observations.add(texts(60, 300))
+    await until_idle(one)
+    assert (registry.state("mood").stage, registry.state("mood").traffic) == ("paused", 0.0)
+    fake.answers["fake-nano"] = right
+    Rollout(store).resume("mood", who="ada")
+    proof = await proven(one, store, observations, texts(20, 400))
+    assert (proof.pairs, proof.evidence.number, registry.state("mood").stage) == (20, 2, "shadowing")
+
+
+async def test_in_mode_manual_a_person_lets_it_serve_as_much_as_they_say(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    one = prover(mode=lambda task: "manual")
+    await proven(one, store, observations, texts(300))
+    assert registry.state("mood").traffic == 0 and "cuecard approve" in registry.state("mood").reason
+    Rollout(store).approve("mood", most=0.1, who="ada")
+    observations.add(texts(8, 300))
+    await until_idle(one)
+    assert registry.state("mood").traffic == 0.1
+
+
+async def test_in_mode_observe_nothing_is_asked(prover, store, observations, registry, shadowing, fake):
+    one = prover(mode=lambda task: "observe")
+    await one.step()
+    observations.add(texts(20))
+    await until_idle(one)
+    assert fake.calls == []
+
+
+async def test_killed_in_the_middle_it_loses_no_pair_and_counts_none_twice(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    await prover().step()
+    observations.add(texts(40))
+    for calls in (3, 11, 20, 33):
+        running = asyncio.create_task(until_idle(prover()))
+        await fake.wait_for(calls)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    await until_idle(prover())
+    proof = Proofs(store).get("mood")
+    assert proof and proof.outcomes == {"same": 40}
+    assert len(fake.calls) <= 40 + 4 * 8, "at most those in flight are paid twice"
+
+
+async def test_an_outage_of_the_candidate_counts_for_nothing(prover, store, observations, registry, shadowing, fake):
+    fake.answers["fake-nano"] = Fault.respond(503)
+    one = prover()
+    await one.step()
+    observations.add(texts(20))
+    for _ in range(5):
+        await one.step()
+    proof = Proofs(store).get("mood")
+    assert proof and proof.pairs == 0
+    fake.answers["fake-nano"] = right
+    await until_idle(one)
+    proof = Proofs(store).get("mood")
+    assert proof and proof.outcomes == {"same": 20}
+
+
+async def test_a_request_that_the_candidate_always_refuses_holds_nobody_up(
+    prover, store, observations, registry, shadowing, fake
+):
+    def refusing(body: Any) -> Any:
+        return Fault.respond(400) if body["messages"][-1]["content"] == "text 5" else right(body)
+
+    fake.answers["fake-nano"] = refusing
+    one = prover()
+    await one.step()
+    observations.add(texts(20))
+    for _ in range(12):
+        await one.step()
+    proof = Proofs(store).get("mood")
+    assert proof and proof.outcomes == {"same": 19, "fallback": 1}
+
+
+async def test_a_cap_is_kept_and_what_waits_is_compared_when_there_is_money_again(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    poor = prover(usd_per_day=lambda task: 0.0004)
+    await poor.step()
+    observations.add(texts(20))
+    for _ in range(5):
+        await poor.step()
+    proof = Proofs(store).get("mood")
+    assert proof and 0 < proof.pairs < 20
+    prices = {"fake-nano": (0.1, 0.4)}
+    spent = sum(c.input * prices[c.model][0] + c.output * prices[c.model][1] for c in fake.calls) / 1e6
+    assert spent <= 0.0004
+    await until_idle(prover())
+    proof = Proofs(store).get("mood")
+    assert proof and proof.outcomes == {"same": 20}
+
+
+async def test_another_snapshot_of_the_apps_model_is_another_proof(
+    prover, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    one = prover()
+    await proven(one, store, observations, texts(200))
+    assert registry.state("mood").traffic > 0
+    newer = [replace(found, model="fake-strong-2") for found in texts(40, 200)]
+    observations.add(newer)
+    await until_idle(one)
+    await until_idle(one)
+    proof = Proofs(store).get("mood")
+    assert proof and proof.evidence.number == 2 and registry.state("mood").traffic == 0
+
+
+async def test_what_costs_as_much_as_the_apps_model_is_kept(prover, store, observations, registry, shadowing, fake):
+    fake.answers["fake-nano"] = right
+    proof = await proven(prover(), store, observations, [replace(one, cost=1e-9) for one in texts(120)])
+    assert proof.priced >= 100
+    assert "saves nothing" in registry.state("mood").reason
+
+
+async def test_slower_than_the_apps_model_it_serves_nothing(prover, store, observations, registry, shadowing, fake):
+    fake.answers["fake-nano"] = right
+    await proven(prover(), store, observations, [replace(one, seconds=-1.0) for one in texts(200)])
+    assert registry.state("mood").traffic == 0 and "slower" in registry.state("mood").reason
+
+
+async def test_free_text_waits_until_its_judge_is_known_to_see_a_loss(
+    prover, store, observations, registry, models, fake
+):
+    def answer(body: Any) -> str:
+        return f"It says {body['messages'][-1]['content']}. That is all of it."
+
+    registry.publish(card_of(MOOD, contract=Contract("text")), stage="shadowing", traffic=0.0)
+    fake.answers |= {"fake-strong": answer, "fake-nano": lambda body: answer(body).replace("That", "This")}
+    fake.answers["fake-mini"] = prefers(lambda a, b: ("is all of it" in a) - ("is all of it" in b))
+    spoken = [replace(one, answer=f"It says text {n}. That is all of it.") for n, one in enumerate(texts(150))]
+    async with Llm(replace(models, judge="fake-mini"), store, usd_per_day=50) as llm:
+        one = Prover(store, observations, llm, terms())
+        proof = await proven(one, store, observations, spoken)
+    assert proof.outcomes == {"judged": 150}
+    assert proof.kappa is not None and 0 < proof.kappa < 1
+    assert proof.bound > proof.evidence.bound()
+
+
+# Tasks that nobody declared
+
+
+async def test_a_recognised_task_that_is_worth_it_is_taken_up_with_what_was_answered(
+    prover, store, observations, registry
+):
+    observations.add(some(TOXIC, 30))
+    Discovery(store, observations).step()
+    await prover().step()
+    (task,) = registry.adopted().values()
+    assert (task.trust, task.recognised, task.incumbent, task.system) == ("proven", True, "fake-strong", None)
+    assert "Decide whether the comment is toxic" in task.description
+    examples = registry.examples(task.name)
+    assert len(examples) == 30 and {example.expected for example in examples} == {"yes"}
+    assert registry.wanted() == [task.name]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"worth": lambda task: "not worth it"}, {"mode": lambda task: "observe"}, {"min_examples": 50}],
+    ids=["not worth it", "mode observe", "too few"],
+)
+async def test_what_is_not_worth_it_or_not_to_be_touched_is_left_alone(prover, store, observations, registry, more):
+    observations.add(some(TOXIC, 30))
+    Discovery(store, observations).step()
+    await prover(**more).step()
+    assert registry.adopted() == {} and registry.wanted() == []
+
+
+async def test_a_declared_task_is_compiled_from_its_traffic_where_it_has_no_examples(
+    prover, store, observations, registry
+):
+    observations.add(texts(30))
+    await prover().step()
+    assert registry.wanted() == ["mood"] and len(registry.examples("mood")) == 30
