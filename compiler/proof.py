@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
-from compiler.evidence import Evidence, Segments
+from compiler.evidence import FAR, Evidence, Segments
 from compiler.score import Outcome, Scored, Scoring
 from compiler.store import Store
 
@@ -100,6 +100,11 @@ class Proof:
             return 1.0
         return min(1.0, self.evidence.bound() / self.kappa)
 
+    @property
+    def was_good(self) -> bool:
+        """Whether it ever was good enough to serve."""
+        return any(bound <= FAR * self.evidence.margin for _, bound in self.history)
+
     def _note(self) -> None:
         if len(self.history) >= POINTS:
             self.history = self.history[1::2]
@@ -133,10 +138,10 @@ class Proof:
 def standing(proof: Proof, control: float) -> Standing:
     """Where a card stands by its evidence alone."""
     evidence = proof.evidence
+    if proof.was_good and (evidence.has_drifted or evidence.is_futile):
+        return Standing("paused", 0.0, "its answers became worse than they were: your model answers")
     if evidence.is_futile:
         return Standing("kept", 0.0, f"worse than your model by more than the margin ({proof.pairs} pairs)")
-    if evidence.has_drifted:
-        return Standing("paused", 0.0, "its answers became worse than they were: your model answers")
     if worse := proof.segments.worse():
         return Standing("kept", 0.0, f"much worse where your model answers {worse!r}")
     if proof.priced >= ENOUGH_MONEY and proof.usd[1] >= proof.usd[0]:
