@@ -38,6 +38,7 @@ TRIES = 3  # of one pair, while others go through
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
 RECENT = 200  # examples of a task, the newest
+NOTICED = 0.01  # more traffic than before, for which workers read the tasks anew; less is told at once
 PROMISING = 50  # pairs before a judge is calibrated
 
 
@@ -302,7 +303,9 @@ class Prover:
         new = replace(state, stage=found.stage, traffic=found.traffic, reason=found.reason)
         if found.stage == "kept":
             new = replace(new, retry_at=time.time() + self._terms.retry_kept_after)
-        if (new.stage, new.traffic, new.reason) != (state.stage, state.traffic, state.reason):
-            if new.stage != state.stage:
-                log.info("%s: %s → %s, %s", name, state.stage, new.stage, new.reason)
-            self._registry.set_state(name, new)
+        if new == state:
+            return
+        if new.stage != state.stage:
+            log.info("%s: %s → %s, %s", name, state.stage, new.stage, new.reason)
+        moved = new.stage != state.stage or new.traffic < state.traffic or new.traffic - state.traffic >= NOTICED
+        self._registry.set_state(name, new if moved else replace(new, traffic=state.traffic), quietly=not moved)

@@ -162,10 +162,12 @@ class Registry:
     def state(self, name: str) -> TaskState:
         return TaskState(**self._store.get(f"state:{name}", {}))
 
-    def set_state(self, name: str, state: TaskState) -> None:
+    def set_state(self, name: str, state: TaskState, *, quietly: bool = False) -> None:
+        """`quietly`: nothing that a worker has to know at once."""
         with self._store.transact():
             self._store.put(f"state:{name}", asdict(state))
-            bump(self._store)
+            if not quietly:
+                bump(self._store)
 
     def card(self, name: str, version: int) -> Card | None:
         data = self._store.get(f"card:{name}@{version}")

@@ -18,6 +18,10 @@ import aiohttp
 import pytest
 import yaml
 
+from compiler.card import Card
+from compiler.program import Prompt
+from compiler.registry import Registry
+from compiler.task import Contract
 from tests.e2e.conftest import Server
 from tests.fake_upstream import FakeUpstream, Fault
 
@@ -31,6 +35,7 @@ SENTIMENT = {
     "incumbent": "fake-mini",
     "output": {"kind": "label", "labels": ["good", "bad"]},
 }
+TONE = {"description": "Say what the tone is.", "trust": "proven", "incumbent": "fake-mini"}
 
 Run = Callable[..., Awaitable["Prometheus"]]
 Values = list[float]  # one a series
@@ -142,7 +147,8 @@ async def prometheus(tmp_path: Path) -> AsyncIterator[Run]:
 
 
 async def _traffic(server: Server, fake: FakeUpstream) -> None:
-    """A compiled answer, an answer outside the task's labels, an untouched one, and an upstream's error."""
+    """A compiled answer, an answer outside the task's labels, one to compare a card with, an untouched one, and an
+    upstream's error."""
     task = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
     plain = {"model": "fake-mini", "messages": [{"role": "user", "content": "hello"}]}
     for body, queued in (
@@ -156,6 +162,19 @@ async def _traffic(server: Server, fake: FakeUpstream) -> None:
             fake.queue(model, answer)
         async with await server.chat(body) as answer:
             await answer.read()
+    async with await server.chat(plain, **{"X-Cuecard-Task": "tone"}) as answer:
+        await answer.read()
+
+
+def _publish(server: Server) -> None:
+    """A card of `tone`, to be proven."""
+    with server.open_store() as store:
+        registry = Registry(store)
+        (task, _) = registry.tasks()["tone"]
+        contract, program = Contract("label", ("good", "bad")), Prompt("Say good or bad.")
+        created = "2026-03-01T12:00:00+00:00"
+        card = Card("tone", 1, task.definition(), "fake-nano", program, contract, "prompt", 5, 5, created, 0.0)
+        registry.publish(card, stage="shadowing", traffic=0.0)
 
 
 async def test_every_panel_shows_data_of_compiled_original_and_failed_requests(
@@ -163,7 +182,8 @@ async def test_every_panel_shows_data_of_compiled_original_and_failed_requests(
 ) -> None:
     fake.answers["fake-strong"] = "<prompt>Say good or bad.</prompt>"
     fake.answers["fake-nano"] = fake.answers["fake-mini"] = "good"
-    server = await start(tasks={"sentiment": SENTIMENT})
+    server = await start(tasks={"sentiment": SENTIMENT, "tone": TONE}, mode="auto")
+    await asyncio.to_thread(_publish, server)
     watching = await prometheus(urlsplit(server.url).netloc)
     money = ("Spend", "Baseline (estimate)", "Net saving (estimate)", "Calls without a known price")
     empty: list[str] = list(PANELS)
