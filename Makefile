@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-real check bench peers soak recognise
+.PHONY: demo serve test test-real check bench peers soak recognise proof
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuecard needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ peers:
 
 recognise: $(VENV)/.recognise
 	$(BIN)/python -m bench.recognise
+
+proof: $(VENV)/.installed
+	$(BIN)/python -m bench.proof --check
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m bench.soak

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
-from compiler.evidence import FAR, Evidence, Segments
+from compiler.evidence import TRUSTED, UNPROVEN, Evidence, held_traffic, traffic
 from compiler.score import Outcome, Scored, Scoring
 from compiler.store import Store
 
-LEAST_KAPPA = 0.5  # of a judge that tells good from bad; below, nothing is promoted by its word
+UNEASY_CONTROL = 0.2  # share that stays with the incumbent while something may have changed
 SLOWER = 1.1  # times the incumbent's 95th percentile, and
 SLACK = 0.2  # seconds more: the pairs are timed by a busy client, eight at once, the incumbent by the proxy
 TIMED = 200  # newest pairs whose times are compared
@@ -50,7 +50,6 @@ class Proof:
     card: str
     scoring: Scoring
     evidence: Evidence
-    segments: Segments
     position: int = 0
     kappa: float | None = 1.0
     arms: tuple[str, str] = ("", "")
@@ -72,9 +71,7 @@ class Proof:
             self.strange += 1
             return
         self.strange = 0
-        self.evidence.add(ran.scored.d)
-        if ran.label is not None:
-            self.segments.add(ran.label, ran.scored.d)
+        self.evidence.add(ran.scored.d, ran.label)
         self.outcomes[ran.scored.outcome] += 1
         if ran.seconds:
             self.seconds = [*self.seconds[-TIMED + 1 :], ran.seconds]
@@ -87,7 +84,7 @@ class Proof:
 
     def is_over(self, strange: int) -> bool:
         """Whether a new one has to begin, should the card serve again: another model answers, or it failed."""
-        return self.strange >= strange or self.evidence.has_drifted or self.evidence.is_futile
+        return self.strange >= strange or self.evidence.drift.drifted or self.evidence.futility.futile
 
     @property
     def pairs(self) -> int:
@@ -96,14 +93,12 @@ class Proof:
     @property
     def bound(self) -> float:
         """At most so much worse, with 95 % confidence. 1 where nobody can tell."""
-        if self.kappa is None or self.kappa < LEAST_KAPPA:
-            return 1.0
-        return min(1.0, self.evidence.bound() / self.kappa)
+        return 1.0 if self.kappa is None else self.evidence.bound(self.kappa)
 
     @property
     def was_good(self) -> bool:
         """Whether it ever was good enough to serve."""
-        return any(bound <= FAR * self.evidence.margin for _, bound in self.history)
+        return any(bound <= UNPROVEN * self.evidence.margin for _, bound in self.history)
 
     def _note(self) -> None:
         if len(self.history) >= POINTS:
@@ -117,7 +112,6 @@ class Proof:
             **vars(self),
             "scoring": self.scoring.to_json(),
             "evidence": self.evidence.to_json(),
-            "segments": self.segments.to_json(),
         }
 
     @classmethod
@@ -125,7 +119,6 @@ class Proof:
         read = {
             "scoring": Scoring.from_json(data["scoring"]),
             "evidence": Evidence.from_json(data["evidence"]),
-            "segments": Segments.from_json(data["segments"]),
             "outcomes": Counter(data["outcomes"]),
             "arms": tuple(data["arms"]),
             "usd": tuple(data["usd"]),
@@ -135,28 +128,33 @@ class Proof:
         return cls(**{**data, **read})
 
 
-def standing(proof: Proof, control: float) -> Standing:
-    """Where a card stands by its evidence alone."""
+def standing(proof: Proof, control: float, *, pairs_per_call: float = 1.0) -> Standing:
+    """Where a card stands by its evidence alone. `pairs_per_call`: of the task's calls, what share is compared."""
     evidence = proof.evidence
-    if proof.was_good and (evidence.has_drifted or evidence.is_futile):
+    if proof.was_good and (evidence.drift.drifted or evidence.futility.futile):
         return Standing("paused", 0.0, "its answers became worse than they were: your model answers")
-    if evidence.is_futile:
+    if evidence.futility.futile:
         return Standing("kept", 0.0, f"worse than your model by more than the margin ({proof.pairs} pairs)")
-    if worse := proof.segments.worse():
-        return Standing("kept", 0.0, f"much worse where your model answers {worse!r}")
+    if worse := evidence.segments.worse():
+        which = "one of many answers" if worse[0] is None else repr(worse[0])
+        return Standing("kept", 0.0, f"much worse where your model answers {which}")
     if proof.priced >= ENOUGH_MONEY and proof.usd[1] >= proof.usd[0]:
         return Standing("kept", 0.0, "saves nothing: it costs as much as your model, with what falls back to it")
-    if proof.kappa is not None and proof.kappa < LEAST_KAPPA:
+    if proof.kappa is not None and proof.kappa < TRUSTED:
         return Standing("shadowing", 0.0, f"the judge can't tell good answers from bad ones (κ = {proof.kappa:.2f})")
     if proof.kappa is None:
         return Standing("shadowing", 0.0, "the judge is not calibrated yet")
     if slow := slower(proof):
         return Standing("shadowing", 0.0, slow)
-    traffic = min(evidence.traffic(kappa=proof.kappa, control=control), proof.segments.most())
-    if traffic <= 0:
-        return Standing("shadowing", 0.0, f"{proof.pairs} pairs: at most {proof.bound:.1%} worse, 95 % sure")
-    share = f"at most {proof.bound:.1%} worse, 95 % sure ({proof.pairs} pairs)"
-    return Standing("live" if traffic >= 1 - control - 1e-9 else "ramping", traffic, share)
+    control = max(control, UNEASY_CONTROL) if evidence.drift.uneasy else control
+    allowed = traffic(proof.bound, evidence.margin, control)
+    seen = f"at most {proof.bound:.1%} worse, 95 % sure ({proof.pairs} pairs)"
+    if allowed <= 0:
+        return Standing("shadowing", 0.0, seen)
+    if proof.scoring.kind == "label" and not evidence.segments.covered:
+        held = held_traffic(pairs_per_call)
+        return Standing("ramping", min(allowed, held), f"{seen}; some answers are still rare among them")
+    return Standing("live" if allowed >= 1 - control - 1e-9 else "ramping", allowed, seen)
 
 
 def slower(proof: Proof) -> str | None:

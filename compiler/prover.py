@@ -14,7 +14,7 @@ from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibra
 from compiler.card import Card
 from compiler.degrade import Recorded as Answered
 from compiler.errors import BudgetExceeded, CalibrationFailed, JudgeIsArm, ModelBusy, ModelFailed
-from compiler.evidence import Evidence, Segments, kappa_lower_bound
+from compiler.evidence import Evidence, kappa_lower_bound
 from compiler.example import Example
 from compiler.judge import Judge, check, scoring_of, secret
 from compiler.llm import Llm, Purpose
@@ -37,6 +37,7 @@ BATCH = 8  # pairs under way at once
 TRIES = 3  # of one pair, while others go through
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
+DAY = 86_400.0
 RECENT = 200  # examples of a task, the newest
 NOTICED = 0.01  # more traffic than before, for which workers read the tasks anew; less is told at once
 PROMISING = 50  # pairs before a judge is calibrated
@@ -53,6 +54,7 @@ class Terms:
     min_examples: int
     worth: Callable[[str], str | None]
     usd_per_day: Callable[[str], float]
+    calls_per_day: Callable[[str], float]
     retry_kept_after: float
     mode: Callable[[Task], Mode]
 
@@ -162,7 +164,7 @@ class Prover:
         name = view.task.name
         try:
             proof = await asyncio.to_thread(self._proof, view.task, card)
-            if proof.kappa is None and proof.pairs >= PROMISING and not proof.evidence.is_futile:
+            if proof.kappa is None and proof.pairs >= PROMISING and not proof.evidence.futility.futile:
                 await self._calibrate(view.task, card, proof)
             batch = await asyncio.to_thread(self._next, name, proof.position)
             if batch:
@@ -195,7 +197,6 @@ class Prover:
             card.label,
             scoring_of(card.contract, judge),
             Evidence(margin, number),
-            Segments(margin),
             self._recorded.position(),
             kappa=None if judge else 1.0,
             since=time.time(),
@@ -290,10 +291,17 @@ class Prover:
             for ran in found:
                 proof.add(ran)
             self._proofs.put(task.name, proof)
-            self._stand(task, proof.card, standing(proof, self._terms.control))
+            seen = standing(proof, self._terms.control, pairs_per_call=self._pairs_per_call(task.name, proof))
+            self._stand(task, proof.card, seen)
         for ran in found:
             self._tries.pop((task.name, ran.position), None)
             self._on_pair(task.name, ran)
+
+    def _pairs_per_call(self, name: str, proof: Proof) -> float:
+        """At least so many calls of the task are compared as have been since the proof began, at its usual traffic."""
+        days = max(time.time() - proof.since, 1.0) / DAY
+        calls = self._terms.calls_per_day(name) * days
+        return min(1.0, proof.pairs / calls) if calls else 1.0
 
     def _stand(self, task: Task, card: str, found: Standing) -> None:
         name, state = task.name, self._registry.state(task.name)

@@ -115,7 +115,7 @@ def _by_card(call: Call, view: TaskView, families: Mapping[str, Family]) -> Deci
         return Decision(view, reason=reason)
     if view.task.trust == "proven" and not call.virtual:
         share = view.state.traffic
-        if draw(call.tenant, view.task.name, call.body) >= share:
+        if draw(call.tenant, card.label, call.body) >= share:
             return Decision(view, reason="control" if share else "unproven")
     return Decision(view, card)
 

@@ -51,6 +51,10 @@ class Estimates:
         saving = found.worth.saving_per_day
         return min(background.usd_per_day, background.max_share_of_saving * (saving.low + saving.high) / 2)
 
+    def calls_per_day(self, task: str) -> float:
+        found = self._of(task)
+        return found.worth.seen.calls_per_day if found and found.worth else 0.0
+
     def _of(self, task: str) -> Possible | None:
         if time.monotonic() >= self._due:
             found = possible_savings(Ledger(self._store), {}, self._terms)
@@ -72,6 +76,7 @@ def terms_for(settings: Settings, store: Store) -> Terms:
         min_examples=settings.compile.min_examples,
         worth=estimates.worth,
         usd_per_day=estimates.usd_per_day,
+        calls_per_day=estimates.calls_per_day,
         retry_kept_after=settings.compile.retry_kept_after,
         mode=partial(mode_of, settings),
     )

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from compiler.evidence import Evidence, Segments
+from compiler.evidence import Evidence
 from compiler.proof import POINTS, TIMED, Proof, Proofs, Ran, standing
 from compiler.score import Scored, Scoring
 
 
 def proof(**more: Any) -> Proof:
-    return Proof("mood@1", Scoring("label"), Evidence(0.02), Segments(0.02), **more)
+    return Proof("mood@1", Scoring("label"), Evidence(0.02), **more)
 
 
 def ran(position: int, d: float = 0.0, **more: Any) -> Ran:
@@ -74,7 +74,8 @@ def test_a_bound_that_a_judge_does_not_carry_is_none():
     [
         (filled(5), "shadowing", "5 pairs"),
         (filled(160), "ramping", "95 % sure"),
-        (filled(600), "live", "95 % sure"),
+        (filled(600), "ramping", "still rare"),
+        (filled(700), "live", "95 % sure"),
         (filled(20, d=1.0), "kept", "worse than your model"),
         (replace(filled(300), kappa=0.3), "shadowing", "can't tell"),
         (replace(filled(300), kappa=None), "shadowing", "not calibrated"),
@@ -103,8 +104,23 @@ def test_a_label_that_is_always_missed_keeps_a_card_that_is_good_on_average():
         found.add(ran(position, float(rare), label="rare" if rare else f"label {position % 9}"))
         if standing(found, 0.05).stage == "kept":
             break
-    assert found.segments.worse() == "rare" and "'rare'" in standing(found, 0.05).reason
+    assert found.evidence.segments.worse() == ["rare"] and "'rare'" in standing(found, 0.05).reason
     assert found.pairs < 1_600
+
+
+def test_while_answers_may_be_unseen_no_more_is_served_than_compared():
+    found = filled(500)
+    assert standing(found, 0.02).traffic == 0.5
+    assert standing(found, 0.02, pairs_per_call=0.2).traffic == 0.2
+    assert standing(replace(found, scoring=Scoring("json")), 0.02).traffic == 0.98
+
+
+def test_where_something_may_have_changed_more_stays_to_compare():
+    found = replace(filled(1_500), scoring=Scoring("json"))
+    for position in range(1_500, 1_505):
+        found.add(ran(position, 1.0))
+    assert found.evidence.drift.uneasy and not found.evidence.drift.drifted
+    assert standing(found, 0.02).traffic <= 0.8
 
 
 def test_a_fall_in_quality_pauses():
