@@ -34,6 +34,7 @@ log = logging.getLogger("cuecard.prover")
 EVERY = 0.5  # seconds
 LOOK = 5.0  # between looks for tasks to take up
 BATCH = 8  # pairs under way at once
+CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
 TRIES = 3  # of one pair, while others go through
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
@@ -116,15 +117,20 @@ class Prover:
         templates = {template.id: template for template in self._catalogue.templates()}
         tasks, own = self._recognition.tasks, self._registry.adopted()
         by_name = {task.name: task for task in tasks.values()}
-        self._registry.drop([name for name in own if name.partition("~")[0] not in by_name])
+        gone = [name for name in own if name.partition("~")[0] not in by_name]
+        self._registry.drop([*gone, *filter(self._is_conversation, own)])
         for name in self._recorded.names():
             found = by_name.get(name.partition("~")[0])
             its = [templates[id_] for id_ in found.templates if id_ in templates] if found else []
-            if found and its and not found.ignored and unfit(its) is None:
+            if found and its and not found.ignored and unfit(its) is None and not self._is_conversation(name):
                 self._take_up_one(adopted(name, its), own.get(name))
         for task, _ in self._registry.tasks().values():
-            if task.trust == "proven" and self._may_compile(task):
+            if task.trust == "proven" and self._may_compile(task) and not self._is_conversation(task.name):
                 self._want(task)
+
+    def _is_conversation(self, name: str) -> bool:
+        """Its first turn served by a card, the next by the app's own model: that would be a change midway."""
+        return self._recorded.continued(name) >= CONVERSATIONS
 
     def _take_up_one(self, task: Task, before: Task | None) -> None:
         if before is None and (not self._may_compile(task) or self._terms.worth(task.name)):
@@ -155,7 +161,10 @@ class Prover:
         return [
             view
             for view in (*views, *snapshot.adopted.values())
-            if view.compiled and view.state.stage in stages and self._terms.mode(view.task) != "observe"
+            if view.compiled
+            and view.state.stage in stages
+            and self._terms.mode(view.task) != "observe"
+            and not self._is_conversation(view.task.name)
         ]
 
     async def _prove(self, view: TaskView) -> bool:

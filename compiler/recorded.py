@@ -1,11 +1,13 @@
 """The observations of every task, in their order: those that a worker named, and those that came before it could."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Container, Iterator
+from dataclasses import replace
+from typing import Any
 
 from compiler.observation import Observation, Observations
 from compiler.recognition.catalogue import Recognition
-from compiler.recognition.structure import texts_of
+from compiler.recognition.structure import CHAT, structure_key, texts_of
 
 AT_MOST = 400  # positions remembered of a task, the newest
 PAGE = 500  # observations read at a time
@@ -19,15 +21,19 @@ class Recorded:
         self._epoch = observations.epoch()
         self._position = 0
         self._of: dict[str, deque[int]] = {}
+        self._continued: Counter[str] = Counter()
 
     def read(self, recognition: Recognition, declared: Container[str]) -> list[str]:
         """Take note of what is new; the tasks it is of. At most a page: more at the next call."""
         if self._epoch != self._observations.epoch():  # something was forgotten: what was noted may be gone
-            self._epoch, self._position, self._of = self._observations.epoch(), 0, {}
+            self._epoch = self._observations.epoch()
+            self.again()
         touched = []
         for number, (position, observation) in enumerate(self._observations.since(self._position)):
             self._position = position
-            if name := task_of(observation, recognition, declared):
+            if name := continued(observation, recognition, declared):
+                self._continued[name] += 1
+            elif name := task_of(observation, recognition, declared):
                 self._of.setdefault(name, deque(maxlen=AT_MOST)).append(position)
                 touched.append(name)
             if number + 1 >= PAGE:
@@ -36,7 +42,11 @@ class Recorded:
 
     def again(self) -> None:
         """From the beginning: other tasks are known by now."""
-        self._position, self._of = 0, {}
+        self._position, self._of, self._continued = 0, {}, Counter()
+
+    def continued(self, name: str) -> int:
+        """How often a request of the task was seen to go on as a conversation."""
+        return self._continued[name]
 
     def number(self, name: str) -> int:
         return len(self._of.get(name, ()))
@@ -53,6 +63,21 @@ class Recorded:
     def position(self) -> int:
         """Of the newest that there is: what comes later has seen nothing of what was learned from those."""
         return self._observations.position()
+
+
+def continued(observation: Observation, recognition: Recognition, declared: Container[str]) -> str | None:
+    """The task that a conversation began as, where this is a later turn of one."""
+    messages: list[Any] = observation.request.get("messages") or []
+    roles = [message.get("role") for message in messages]
+    first = roles.index("user") + 1 if "user" in roles else len(roles)
+    if first == len(roles):
+        return None
+    if observation.template in declared:
+        return observation.template
+    body = {**observation.request, "messages": messages[:first]}
+    return task_of(
+        replace(observation, request=body, structure=structure_key(observation.tenant, CHAT, body)), recognition, ()
+    )
 
 
 def task_of(observation: Observation, recognition: Recognition, declared: Container[str]) -> str | None:

@@ -329,6 +329,24 @@ async def test_a_recognised_task_that_is_worth_it_is_taken_up_with_what_was_answ
     assert registry.wanted() == [task.name]
 
 
+async def test_what_goes_on_as_a_conversation_is_left_alone_also_once_it_was_taken_up(
+    prover, store, observations, registry, monkeypatch
+):
+    monkeypatch.setattr("compiler.prover.LOOK", 0.0)
+    observations.add(some(TOXIC, 30))
+    Discovery(store, observations).step()
+    one = prover()
+    await one.step()
+    assert len(registry.adopted()) == 1
+    later = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "Why?"}]
+    for found in some(TOXIC, 3):
+        body = {**found.request, "messages": [*found.request["messages"], *later]}
+        structure = structure_key("default", CHAT, body)
+        observations.add([replace(found, request=body, structure=structure)])
+    await one.step()
+    assert registry.adopted() == {}
+
+
 @pytest.mark.parametrize(
     "more",
     [{"worth": lambda task: "not worth it"}, {"mode": lambda task: "observe"}, {"min_examples": 50}],

@@ -65,6 +65,16 @@ def test_what_is_of_no_task_or_of_one_to_be_left_alone_is_not_kept_in_mind(store
     assert recorded.names() == []
 
 
+def test_a_later_turn_of_what_began_as_a_task_is_no_request_of_it_but_says_that_it_goes_on(observations, recognition):
+    body = request(TOXIC, "Parcel came late today")
+    body["messages"] += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "Why?"}]
+    observations.add([observed(body), observed(body, template="mood")])
+    recorded = Recorded(observations)
+    read(recorded, recognition, {"mood"})
+    assert (recorded.number(NAME), recorded.continued(NAME)) == (20, 1)
+    assert (recorded.number("mood"), recorded.continued("mood")) == (0, 1)
+
+
 def test_after_a_forgetting_only_what_is_left_is_in_mind(observations, recognition):
     recorded = Recorded(observations)
     read(recorded, recognition)

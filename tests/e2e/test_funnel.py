@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "search": ("seen", "not_chat", "/v1/embeddings"),
     "speech": ("seen", "not_chat", "/v1/audio/speech"),
     "extract": ("matched", "unrecognised", ""),
-    "topics": ("live", "unproven", ""),
+    "topics": ("live", "observe", ""),
 }
 """Where each service's calls leave the funnel: step, reason, endpoint. Those of `mood` are served."""
 
