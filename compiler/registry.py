@@ -68,6 +68,11 @@ class Snapshot:
     recognition: Recognition = NOTHING
     adopted: Mapping[str, TaskView] = field(default_factory=dict)  # recognised in the traffic, by variant
 
+    @cached_property
+    def serves_recognised(self) -> bool:
+        """Whether to recognise a request may save its price."""
+        return any(view.compiled and view.state.traffic > 0 for view in self.adopted.values())
+
 
 class Registry:
     """Every change bumps `generation` in its own transaction, so that a reader asks one number whether to read on."""

@@ -83,8 +83,9 @@ class Gateway:
 
     def decide(self, call: Call) -> Decision:
         """By the present snapshot. What lacks a card is asked to be compiled."""
-        began, look = now(), self.attention.left()
-        decision = decide(call, self.snapshots.current, self.families, self.mode, look=look)
+        began, snapshot = now(), self.snapshots.current
+        look = snapshot.serves_recognised or self.attention.left()
+        decision = decide(call, snapshot, self.families, self.mode, look=look)
         if look and call.named is None:
             self.attention.spend(now() - began)
         if decision.task and decision.wants_compile:

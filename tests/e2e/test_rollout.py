@@ -7,10 +7,11 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
+from compiler.observation import Observations
 from compiler.proof import Proof, Proofs
 from compiler.registry import Registry, TaskState
 from tests.e2e.conftest import Server, serving, settings_for
-from tests.fake_upstream import FakeUpstream
+from tests.fake_upstream import FakeUpstream, Fault
 from tests.learned import TOXIC, mails, request
 
 URGENT = "Say whether the mail below is urgent. Answer with high or low, nothing else.\nMail: {}"
@@ -105,3 +106,31 @@ async def test_one_task_goes_live_one_is_kept_and_one_that_gets_worse_is_paused(
             registry = Registry(store)
             assert {registry.state(name).stage for name in registry.adopted()} == {"paused", "kept"}
         assert spent[META]["calls"] == 2, "one prompt for each task"
+
+
+async def test_an_outage_of_either_model_costs_the_client_nothing_and_restarts_lose_no_pair(
+    fake: FakeUpstream, tmp_path: Path
+) -> None:
+    fake.answers |= {INCUMBENT: right, CANDIDATE: right, META: "<prompt>Answer as shown.</prompt>"}
+    settings = settings_for(fake, tmp_path, mode="auto", capture={"per_second": 500}, compile={"min_examples": 20})
+    settings["models"] = {"meta": META, "judge": CANDIDATE, "production": [CANDIDATE]}
+    pairs = 0
+    for _ in range(2):  # a server and its successor on the same store
+        async with serving(tmp_path, settings) as server:
+            app = App(server)
+            proof = await app.until(TOXIC, "ramping")
+            assert proof.pairs >= pairs and proof.outcomes == {"same": proof.pairs}
+
+            fake.answers[CANDIDATE] = Fault.respond(503)
+            async with asyncio.timeout(20):
+                while "fallback" not in app.routes.get(TOXIC, ()):
+                    assert all(await app.ask(TOXIC, 10)), "the app's own model answers"
+            assert all(await app.ask(TOXIC, 30))
+            fake.answers[CANDIDATE] = right
+
+            _, after = app.state(TOXIC) or (None, None)
+            assert after and set(after.outcomes) == {"same"}, "an outage is no evidence"
+            pairs = after.pairs
+    with Observations(tmp_path / "store", retention_days=14) as kept:
+        newer = sum(position <= after.position for position, _ in kept.since(0))
+    assert pairs <= newer, "each is counted once"

@@ -1,5 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
+from compiler.registry import TaskState
+from compiler.task import Task
 from proxy.attention import SAVED, SHARE, Attention
 from proxy.headers import TASK
 from tests.learned import TOXIC, learn, request, some
@@ -69,6 +73,17 @@ async def test_one_who_has_looked_enough_serves_without_a_look_and_says_so(run, 
     await proxy.metered("original_total", 1, reason="busy")
     assert proxy.metric("original_total", reason="observe") == 1
     assert proxy.metric("observations_dropped_total", reason="rate") == 1  # nor is it captured
+
+
+async def test_where_a_look_may_save_money_there_is_no_limit(run, tmp_path, monkeypatch, view_of):
+    monkeypatch.setattr("proxy.attention.SHARE", 0.0)
+    learn(tmp_path / "store", *some(TOXIC))
+    proxy = await run()
+    view = view_of(Task("some-task", "d"), TaskState("ramping", traffic=0.5), model="fake-nano")
+    proxy.gateway.snapshots.adopt(replace(proxy.gateway.snapshots.current, adopted={"some-task": view}))
+    proxy.gateway.attention.spend(SAVED)
+    async with await proxy.chat(request(TOXIC, "Parcel came late")) as answer:
+        assert answer.headers[TASK] == "decide-whether-comment-toxic"
 
 
 async def test_what_names_its_task_needs_no_look(run, tmp_path, monkeypatch):
