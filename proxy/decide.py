@@ -78,7 +78,8 @@ def decide(
     if reason := ("bypass" if call.bypass else ineligible(call.body) or _held_back(call, snapshot, view, mode)):
         return Decision(view, reason=reason)
     decision = _by_card(call, view, families)
-    wants = view.compiled is None and view.task.trust == "declared" and view.state.stage != "compiling"
+    vouched = call.virtual or view.task.trust == "declared"  # what is to be proven is compiled when it is worth it
+    wants = view.compiled is None and vouched and view.state.stage != "compiling"
     return decision._replace(wants_compile=wants and not view.settled)
 
 

@@ -266,6 +266,15 @@ def test_off_holds_back_what_was_recognised(ordered):
     assert decide(call, recognising(call, off=True), {}).reason == "off"
 
 
+def test_who_asks_for_a_task_by_its_name_has_it_compiled_also_where_the_apps_model_waits_for_a_proof(
+    view_of, call_of, chat
+):
+    task = replace(MOOD, trust="proven")
+    snapshot = Snapshot(1, False, {"mood": view_of(task)})
+    assert decide(call_of(chat(model="task:mood")), snapshot, {}, "auto").wants_compile
+    assert not decide(call_of(named="mood"), snapshot, {}, "auto").wants_compile
+
+
 def test_what_is_not_looked_at_goes_on_as_it_came_and_says_so(ordered):
     call = ordered()
     decision = decide(call, recognising(call), {}, look=False)
