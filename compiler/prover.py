@@ -75,6 +75,7 @@ class Prover:
         self._tries: dict[tuple[str, int], int] = {}
         self._resting: dict[str, float] = {}
         self._looked = 0.0
+        self._learned = (0, 0)  # what was known of the traffic when this step began
 
     async def run(self) -> None:
         """Until cancelled. Raises StoreError."""
@@ -83,8 +84,10 @@ class Prover:
                 await asyncio.sleep(EVERY)
 
     async def step(self) -> bool:
-        """A batch of every task's pairs; whether there were any."""
+        """A batch of every task's pairs; whether there were any. Nothing is spent while Cuecard is off."""
         await asyncio.to_thread(self._read)
+        if await asyncio.to_thread(self._registry.is_off):
+            return False
         if time.monotonic() - self._looked >= LOOK:
             self._looked = time.monotonic()
             await asyncio.to_thread(self._take_up)
@@ -95,6 +98,7 @@ class Prover:
         return worked
 
     def _read(self) -> None:
+        self._learned = self._catalogue.learned_at()
         known = self._catalogue.recognition(self._recognition)
         if known is not self._recognition:
             if known.tasks != self._recognition.tasks:
@@ -107,9 +111,10 @@ class Prover:
     def _take_up(self) -> None:
         """Recognised tasks that are worth it become tasks to compile; so do those whose wording changed."""
         templates = {template.id: template for template in self._catalogue.templates()}
-        tasks, own = self._recognition.tasks, self._registry.adopted()
-        by_name = {task.name: task for task in tasks.values()}
-        self._registry.drop([name for name in own if name.partition("~")[0] not in by_name])
+        by_name = {task.name: task for task in self._recognition.tasks.values()}
+        with self._store.transact():
+            own, known = self._registry.adopted(), self._catalogue.tasks()
+            self._registry.drop([name for name in own if name.partition("~")[0] not in known])
         for name in self._recorded.names():
             found = by_name.get(name.partition("~")[0])
             its = [templates[id_] for id_ in found.templates if id_ in templates] if found else []
@@ -117,15 +122,22 @@ class Prover:
                 self._take_up_one(adopted(name, its), own.get(name))
         for task, _ in self._registry.tasks().values():
             if task.trust == "proven" and self._may_compile(task):
-                self._want(task)
+                with self._store.transact():
+                    if self._catalogue.learned_at() == self._learned:
+                        self._want(task)
 
     def _take_up_one(self, task: Task, before: Task | None) -> None:
         if before is None and (not self._may_compile(task) or self._terms.worth(task.name)):
             return
-        if before is None or before.definition() != task.definition():
-            self._registry.adopt(task, self._examples(task.name))
-            log.info("%s is worth a compile", task.name)
-        self._want(task)
+        is_new = before is None or before.definition() != task.definition()
+        examples = self._examples(task.name) if is_new else []
+        with self._store.transact():
+            if self._catalogue.learned_at() != self._learned:  # it has another name since, or was forgotten
+                return
+            if is_new:
+                self._registry.adopt(task, examples)
+                log.info("%s is worth a compile", task.name)
+            self._want(task)
 
     def _may_compile(self, task: Task) -> bool:
         enough = self._recorded.number(task.name) >= self._terms.min_examples or self._registry.examples(task.name)
@@ -148,7 +160,7 @@ class Prover:
         return [
             view
             for view in (*views, *snapshot.adopted.values())
-            if view.compiled and view.state.stage in stages and self._terms.mode(view.task) != "observe"
+            if view.compiled and view.stage in stages and self._terms.mode(view.task) != "observe"
         ]
 
     async def _prove(self, view: TaskView) -> bool:
@@ -157,6 +169,8 @@ class Prover:
         name = view.task.name
         try:
             proof = await asyncio.to_thread(self._proof, view.task, card)
+            if proof is None:
+                return False
             batch = await asyncio.to_thread(self._next, name, proof.position)
             if batch:
                 await self._run(view.task, card, proof, batch)
@@ -170,12 +184,18 @@ class Prover:
             log.warning("%s: its proof waits: %s", name, error)
         return False
 
-    def _proof(self, task: Task, card: Card) -> Proof:
-        """Of this card by these rules; begun where there is none."""
+    def _proof(self, task: Task, card: Card) -> Proof | None:
+        """Of this card by these rules; begun where there is none. None where the task is gone, or nothing may be
+        spent."""
+        if self._registry.is_off():
+            return None
         scoring = scoring_of(card.contract, self._judge_of(task, card))
         proof = self._proofs.get(task.name)
         if proof is None or (proof.card, proof.scoring) != (card.label, scoring) or proof.is_over(STRANGE):
-            proof = self._begun(task, card)
+            with self._store.transact():
+                if self._registry.task(task.name) != task:
+                    return None
+                proof = self._begun(task, card)
             log.info("%s: proof %d begins", card.label, self._proofs.begun(task.name))
         return proof
 
@@ -228,16 +248,22 @@ class Prover:
                 key = task.name, position  # others came through: it is this one's fault, and no outage
                 self._tries[key] = self._tries.get(key, 0) + 1
         first = next((i for i, result in enumerate(found) if not isinstance(result, Ran)), len(found))
-        if first:
-            await asyncio.to_thread(self._enter, task, proof, [ran for ran in found[:first] if isinstance(ran, Ran)])
+        in_order = [ran for ran in found[:first] if isinstance(ran, Ran)]
+        if not await asyncio.to_thread(self._enter, task, proof, in_order):
+            await asyncio.to_thread(self._llm.forget, purpose.scope)
+            return
         if first < len(found) and isinstance(problem := found[first], BaseException):
             if isinstance(problem, ModelFailed) and not isinstance(problem, ModelBusy) and through:
                 return  # soon again
             raise problem
 
-    def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> None:
-        """Evidence, position and what follows from it: one transaction."""
+    def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> bool:
+        """Evidence, position and what follows from it: one transaction. False: the proof is gone, for its task was
+        forgotten or has another name."""
         with self._store.transact():
+            kept = self._proofs.get(task.name)
+            if kept is None or (kept.card, kept.position) != (proof.card, proof.position):
+                return False
             for ran in found:
                 proof.add(ran)
             self._proofs.put(task.name, proof)
@@ -245,6 +271,7 @@ class Prover:
         for ran in found:
             self._tries.pop((task.name, ran.position), None)
             self._on_pair(task.name, ran)
+        return True
 
     def _stand(self, task: Task, card: str, found: Standing) -> None:
         name, state = task.name, self._registry.state(task.name)
