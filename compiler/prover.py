@@ -20,7 +20,7 @@ from compiler.observation import Observation, Observations
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
 from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
-from compiler.registry import Registry, TaskView
+from compiler.registry import RESUMED, Registry, TaskView
 from compiler.rollout import Rollout, allowed
 from compiler.shadow import Shadow
 from compiler.store import Store
@@ -93,6 +93,8 @@ class Prover:
             await asyncio.to_thread(self._take_up)
         worked = False
         for view in await asyncio.to_thread(self._at_work):
+            if view.state.reason == RESUMED:
+                await asyncio.to_thread(self._look_again, view)
             if self._resting.get(view.task.name, 0.0) <= time.monotonic():
                 worked |= await self._prove(view)
         return worked
@@ -198,6 +200,13 @@ class Prover:
                 proof = self._begun(task, card)
             log.info("%s: proof %d begins", card.label, self._proofs.begun(task.name))
         return proof
+
+    def _look_again(self, view: TaskView) -> None:
+        """By what is proven already, also where no pair comes or its proof rests."""
+        with self._store.transact():
+            proof, card = self._proofs.get(view.task.name), view.compiled
+            if proof and card and proof.card == card.label and not proof.is_over(STRANGE):
+                self._stand(view.task, proof.card, standing(proof, self._terms.control))
 
     def _begun(self, task: Task, card: Card) -> Proof:
         """From what is recorded from now on: what came before may be in the card."""

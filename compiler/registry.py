@@ -17,6 +17,7 @@ from compiler.task import Task
 Stage = Literal["observing", "compiling", "shadowing", "ramping", "live", "kept", "paused"]
 STAGES: tuple[Stage, ...] = ("observing", "compiling", "shadowing", "ramping", "live", "kept", "paused")
 Origin = Literal["config", "admin"]
+RESUMED = "resumed"  # the reason of a state that waits for its evidence to be looked at
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class Registry:
     def begin(self, name: str, *, proven: bool) -> None:
         """Let the task's card serve again: at once, or as far as it is proven from now on."""
         stage, traffic = _begins(proven)
-        self.set_state(name, replace(self.state(name), stage=stage, traffic=traffic, reason=""))
+        self.set_state(name, replace(self.state(name), stage=stage, traffic=traffic, reason=RESUMED if proven else ""))
 
     def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
         """No new card: what serves the task stays, the original or the card before, until it is worth another try."""

@@ -55,7 +55,9 @@ class Rollout:
         with self._store.transact():
             view, card = self.approvable(task)
             said = replace(self.said(task), approved=card.label, most=most)
-            self._say(task, said, Entry(time.time(), task, "approve", who, why, f"{card.label}, at most {most:.4g}"))
+            self._say(
+                task, said, Entry(time.time(), task, "approve", who, why, f"{card.label}, at most {100 * most:.4g} %")
+            )
             proof = Proofs(self._store).get(task)
             if proof and proof.card == card.label and view.state.stage != "compiling":  # at once, not at the next pair
                 now = allowed(standing(proof, control), said, card.label, "manual")
@@ -83,7 +85,7 @@ class Rollout:
             self._registry.set_state(task, replace(view.state, stage="paused", traffic=0.0, reason=said.paused))
 
     def resume(self, task: str, *, who: str, why: str = "") -> None:
-        """What its evidence says counts again; after a fall of its quality, a new proof is begun."""
+        """What its evidence says counts again once the prover looks; after a fall of its quality a new proof begins."""
         with self._store.transact():
             view, card = self._with_card(task)
             if view.stage != "paused":
@@ -150,5 +152,5 @@ def allowed(standing: Standing, said: Said, card: str, mode: Mode) -> Standing:
     if said.most >= standing.traffic:
         return standing
     return standing._replace(
-        stage="ramping", traffic=said.most, reason=f"{standing.reason}; {said.most:.4g} as you said"
+        stage="ramping", traffic=said.most, reason=f"{standing.reason}; {100 * said.most:.4g} % as you said"
     )

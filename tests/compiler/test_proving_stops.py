@@ -14,7 +14,7 @@ from compiler.recognition.forgetting import forget_task
 from compiler.registry import Registry
 from compiler.rollout import Rollout
 from tests.learned import TOXIC, keep, learn, mails, observed, request, some
-from tests.proven import CONTROL, compiled, recognised
+from tests.proven import CONTROL, compiled, proven, recognised
 from tests.proxy.capturing import decoded
 
 NAME = "decide-whether-comment-toxic"
@@ -97,6 +97,20 @@ async def test_a_paused_task_costs_nothing(store, prover, fake):
     Rollout(store).resume(NAME, who="anna")
     assert await prover.step()
     assert pairs(store) == 4
+
+
+async def test_a_resumed_task_serves_again_by_what_is_proven_before_another_pair_comes(store, prover, fake):
+    proof = proven(store, compiled(store, recognised(NAME)), 300)
+    proof.position = prover._recorded.position()
+    Proofs(store).put(NAME, proof)
+    prover._resting[NAME] = float("inf")
+    Rollout(store).pause(NAME, who="anna")
+    await prover.step()
+    Rollout(store).resume(NAME, who="anna")
+    assert Registry(store).state(NAME).traffic == 0.0
+    assert not await prover.step()
+    assert Registry(store).state(NAME).traffic > 0.5
+    assert fake.calls == []
 
 
 async def test_an_ignored_task_costs_nothing(store, prover, fake):

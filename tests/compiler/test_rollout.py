@@ -182,7 +182,7 @@ def test_a_resumed_card_is_looked_at_anew(store, rollout):
     proven(store, compiled(store, MOOD), 400)
     rollout.pause("mood", who="anna")
     rollout.resume("mood", who="anna")
-    assert state(store) == ("shadowing", 0.0), "until its next pair"
+    assert state(store) == ("shadowing", 0.0), "until the prover looks"
     assert Registry(store).snapshot().adopted["mood"].stage == "shadowing"
 
 
@@ -258,7 +258,7 @@ def test_the_log_says_who_did_what_when_and_why(store, rollout):
     rollout.rollback("mood", who="anna")
     entries = rollout.audit()
     assert [(e.who, e.act, e.task, e.why, e.what) for e in entries] == [
-        ("anna", "approve", "mood", "looks good", "mood@2, at most 0.1"),
+        ("anna", "approve", "mood", "looks good", "mood@2, at most 10 %"),
         ("ben", "pause", "mood", "a complaint", "mood@2"),
         ("ben", "resume", "mood", "", "mood@2"),
         ("anna", "rollback", "mood", "", "mood@2 to mood@1"),
