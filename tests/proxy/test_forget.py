@@ -59,7 +59,7 @@ def test_it_deletes_what_is_named_and_says_how_many(tmp_path, arguments, number,
     done = forget(tmp_path, *arguments)
     assert (done.exit_code, done.stderr) == (0, "")
     assert f"forgotten: {number} captured requests" in done.stdout
-    assert "what stays: declared tasks and their examples, cards, sums of cost" in done.stdout
+    assert "what stays: declared tasks with your examples and their cards, sums of cost" in done.stdout
     assert left(tmp_path) == stays
 
 
@@ -120,7 +120,7 @@ def test_a_recognised_task_goes_with_all_that_was_learned_of_it(tmp_path, learne
     assert (
         f"forgotten: 20 captured requests and their answers, and 1 template(s) learned from them, {of}\n" in done.stdout
     )
-    assert f"what stays: declared tasks and their examples, cards, sums of cost ({booked})" in done.stdout
+    assert f"what stays: declared tasks with your examples and their cards, sums of cost ({booked})" in done.stdout
     assert words not in decoded(learned)
     assert words not in decoded(learned / FOLDER)
     assert len(known(learned)) == 2
