@@ -57,6 +57,13 @@ class TaskView:
     def reason(self) -> str:
         return self.paused or self.state.reason
 
+    @property
+    def served(self) -> float:
+        """The share of the requests that its card may serve."""
+        if self.compiled is None or self.stage == "paused":
+            return 0.0
+        return self.state.traffic if self.task.trust == "proven" else 1.0
+
     @cached_property
     def compiled(self) -> Card | None:
         """The card, if it is of the task's present wording."""

@@ -87,19 +87,13 @@ class Stand(NamedTuple):
         return cls(
             view.task.name,
             view.stage,
-            served(view),
+            view.served,
             mine.bound if mine else None,
             mine.pairs if mine else 0,
             card.label if card else None,
             card.model if card else None,
             view.reason,
         )
-
-
-def served(view: TaskView) -> float:
-    if view.compiled is None or view.stage == "paused":
-        return 0.0
-    return view.state.traffic if view.task.trust == "proven" else 1.0
 
 
 def adopted_views(store: Store) -> list[TaskView]:

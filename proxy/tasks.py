@@ -17,7 +17,7 @@ from compiler.registry import Registry, Snapshot
 from compiler.store import Store
 from proxy.admin import describe_declared, describe_whole
 from proxy.configfile import load_settings
-from proxy.dossier import Dossier, served
+from proxy.dossier import Dossier
 from proxy.seen import Seen, seen_task, seen_tasks
 from proxy.share import in_percent
 from proxy.showing import proof_lines, stand_line, wrapped
@@ -57,7 +57,7 @@ def _declared(snapshot: Snapshot) -> Table:
     table = Table(*titles, title="declared", title_justify="left")
     for name, view in snapshot.tasks.items():
         card = view.compiled
-        row = (in_percent(served(view)), card.label, card.model) if card else ("-", "-", "-")
+        row = (in_percent(view.served), card.label, card.model) if card else ("-", "-", "-")
         table.add_row(name, view.stage, *row, view.task.incumbent or "-", view.reason)
     return table
 
