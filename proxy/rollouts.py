@@ -25,6 +25,9 @@ from proxy.showing import entry_lines, wrapped
 from proxy.terminal import complaints, config_option, json_option
 
 
+GOES = "there go the requests that it answers, and some of the others, to compare"
+
+
 class Share(click.ParamType[float]):
     name = "share"
 
@@ -76,7 +79,8 @@ def preflight(settings: Settings, view: TaskView, card: Card, proof: Proof | Non
     own = task.incumbent or (mine.arms[0] if mine else "") or "the model that each request names"
     rows = [
         ("now answered by", f"{own}, at {_host(settings, own)}"),
-        ("then also by", f"{card.model}, at {_host(settings, card.model)}: there go the requests that it answers"),
+        ("then also by", f"{card.model}, at {_host(settings, card.model)}: {GOES}"),
+        *_judge(settings, mine),
         ("worst loss", _loss(mine)),
         ("share served", _share(settings, mine, most)),
         ("stays", f"{in_percent(settings.control)} of the requests with your model, to compare with"),
@@ -91,6 +95,12 @@ def preflight(settings: Settings, view: TaskView, card: Card, proof: Proof | Non
 
 def _host(settings: Settings, model: str) -> str:
     return urlsplit(settings.endpoints().resolve(model)[0].base_url).netloc
+
+
+def _judge(settings: Settings, proof: Proof | None) -> list[tuple[str, str]]:
+    if proof is None or (judge := proof.scoring.judge) is None:
+        return []
+    return [("judged by", f"{judge}, at {_host(settings, judge)}: there go such requests with both answers")]
 
 
 def _loss(proof: Proof | None) -> str:

@@ -3,12 +3,14 @@
 import json
 import os
 import pwd
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 import proxy.rollouts
+from compiler.proof import Proofs
 from compiler.registry import Registry
 from compiler.rollout import Rollout, Said
 from compiler.store import Store
@@ -75,7 +77,9 @@ def test_it_shows_what_that_means_before_it_asks(cuecard, store, ramping):
     text = text.replace("\n" + " " * 19, " ")
     said = {line.strip().partition("  ")[0]: line.strip().partition("  ")[2].strip() for line in text.splitlines()}
     assert said["now answered by"] == "fake-strong, at strong.example:9"
-    assert said["then also by"] == "fake-nano, at strong.example:9: there go the requests that it answers"
+    goes = "there go the requests that it answers, and some of the others, to compare"
+    assert said["then also by"] == f"fake-nano, at strong.example:9: {goes}"
+    assert "judged by" not in said
     assert said["worst loss"] == "at most 1.8 % worse (95 % sure), from 300 pairs; the margin is 2 %"
     assert said["share served"] == "10 % at once, up to 10 % as the evidence grows"
     assert said["background"] == "at most $3.00 a day, for all tasks together"
@@ -109,9 +113,16 @@ def test_without_a_terminal_nobody_is_taken_to_agree(cuecard, store, ramping):
 
 def test_a_card_at_another_upstream_is_shown_with_its_host(cuecard, store, folder):
     card = compiled(store, recognised(NAME))
-    Registry(store).publish(card.__class__(**{**vars(card), "model": "local/small"}), stage="shadowing", traffic=0.0)
+    Registry(store).publish(replace(card, model="local/small"), stage="shadowing", traffic=0.0)
     text = " ".join(cuecard("approve", NAME, "--yes").stdout.split())
     assert "local/small, at 127.0.0.1:11434: there go the requests that it answers" in text
+
+
+def test_a_judge_is_shown_with_its_host(cuecard, store, ramping):
+    ramping.scoring = replace(ramping.scoring, judge="local/judge")
+    Proofs(store).put(NAME, ramping)
+    text = " ".join(cuecard("approve", NAME, "--yes").stdout.split())
+    assert "judged by local/judge, at 127.0.0.1:11434: there go such requests with both answers" in text
 
 
 def test_an_early_approval_says_that_it_waits_for_evidence(cuecard, store):
