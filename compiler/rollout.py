@@ -47,13 +47,17 @@ class Rollout:
     def said(self, task: str) -> Said:
         return Said(**self._store.get(f"said:{task}", {}))
 
-    def approve(self, task: str, *, most: float, who: str, why: str = "", control: float) -> Card:
-        """Also before there is evidence: the card serves as soon as there is. Raises ValueError where `most` is no
-        share."""
+    def approve(
+        self, task: str, *, most: float, who: str, why: str = "", control: float, shown: Card | None = None
+    ) -> Card:
+        """Also before there is evidence: the card serves as soon as there is. `shown`: the card that a person was asked
+        about; raises NotNow where the task has another by now, and ValueError where `most` is no share."""
         if not 0 < most <= 1:
             raise ValueError(f"a share of the requests lies between 0 and 1: {most}")
         with self._store.transact():
             view, card = self.approvable(task)
+            if shown and shown.label != card.label:
+                raise NotNow(f"{task!r} has another card by now, {card.label}: look again")
             said = replace(self.said(task), approved=card.label, most=most)
             self._say(
                 task, said, Entry(time.time(), task, "approve", who, why, f"{card.label}, at most {100 * most:.4g} %")

@@ -24,7 +24,6 @@ from proxy.share import in_percent, read_share
 from proxy.showing import entry_lines, wrapped
 from proxy.terminal import complaints, config_option, json_option
 
-
 GOES = "there go the requests that it answers, and some of the others, to compare"
 
 
@@ -58,7 +57,7 @@ def approve(config: Path | None, most: float, why: str, yes: bool, task: str) ->
         if not yes and not _agreed():
             click.echo("nothing was changed")
             sys.exit(1)
-        rollout.approve(task, most=most, who=who(), why=why, control=settings.control)
+        rollout.approve(task, most=most, who=who(), why=why, control=settings.control, shown=card)
     click.echo(f"approved: {card.label}, at most {in_percent(most)} of the requests")
 
 

@@ -101,6 +101,14 @@ def test_another_card_has_to_be_approved_anew(store, rollout):
     assert state(store) == ("shadowing", 0.0)
 
 
+def test_only_the_card_that_was_shown_is_approved(store, rollout):
+    shown = compiled(store, MOOD)
+    compiled(store, MOOD)
+    with pytest.raises(NotNow, match="'mood' has another card by now, mood@2: look again"):
+        approve(rollout, shown=shown)
+    assert (rollout.said("mood"), rollout.audit()) == (Said(), [])
+
+
 @pytest.mark.parametrize("most", [0, -0.1, 1.01, float("nan")])
 def test_what_is_no_share_is_refused(store, rollout, most):
     compiled(store, MOOD)
