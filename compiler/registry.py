@@ -193,6 +193,8 @@ class Registry:
                 return False
             self._store.put("tasks", kept)
             self._store.delete(f"examples:{name}")
+            if name in self.learned():
+                self.clear(name)
             bump(self._store)
             return True
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from compiler.card import Card
 from compiler.errors import NotNow, UnknownTask
 from compiler.proof import Proofs, Standing, standing
+from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry, TaskView
 from compiler.store import Store
 from compiler.task import Mode
@@ -74,6 +75,9 @@ class Rollout:
         view, card = self._with_card(task)
         if view.task.trust != "proven":
             raise NotNow(f"{task!r} has `trust: declared`: its card serves without a proof, and waits for nobody")
+        found = Catalogue(self._store).tasks().get(task.partition("~")[0]) if view.task.recognised else None
+        if found and found.ignored:
+            raise NotNow(f"{found.name!r} is ignored; `cuecard tasks ignore --undo {found.name}` comes first")
         if view.stage == "paused":
             raise NotNow(f"{task!r} is paused ({view.reason}); `cuecard resume {task}` comes first")
         if view.stage == "kept":

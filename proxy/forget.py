@@ -63,7 +63,13 @@ class _Known(NamedTuple):
         templates, labels = catalogue.templates(), {shelf.template for shelf in shelves} - {""}
         ids = {template.id for template in templates}
         return cls(
-            tasks={*Registry(store).tasks(), *settings.tasks, *catalogue.tasks(), *(labels - ids)},
+            tasks={
+                *Registry(store).tasks(),
+                *Registry(store).learned(),
+                *settings.tasks,
+                *catalogue.tasks(),
+                *(labels - ids),
+            },
             labels=labels | ids,
             tenants={  # `default` is whoever needs no key
                 "default",

@@ -76,8 +76,10 @@ def seen_tasks(store: Store) -> list[Seen]:
         mine = traffic.get(name, _Traffic(now))
         its = [templates[id_] for id_ in task.templates if id_ in templates]
         share = mine.sums.cost / total if total else 0.0
-        calls = mine.sums.requests
-        found.append(Seen(task, its, calls, mine.calls_a_day(now), mine.sums.cost, share, adopted[name]))
+        calls, stands = mine.sums.requests, adopted[name]
+        if task.ignored:
+            stands = [stand._replace(stage="ignored", traffic=0.0) for stand in stands]
+        found.append(Seen(task, its, calls, mine.calls_a_day(now), mine.sums.cost, share, stands))
     return sorted(found, key=lambda one: (-one.usd, -one.calls, one.task.name))
 
 

@@ -24,7 +24,7 @@ def stand_line(stand: Stand, name: str = "") -> str:
 def proof_lines(dossier: Dossier) -> Iterator[str]:
     if proof := dossier.proof:
         yield from _evidence(proof, dossier.begun)
-    elif dossier.view.task.trust == "proven":
+    elif dossier.view.compiled and dossier.view.task.trust == "proven":
         yield "no proof of this card was begun yet"
     if dossier.usd:
         yield f"spent on proving so far: ${dossier.usd:.4f}"

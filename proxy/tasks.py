@@ -145,6 +145,8 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
         view = snapshot.tasks.get(task)
         if view is None and (one := seen_task(store, task)):
             _show_seen(task, one)
+            if one.task.ignored and one.adopted:
+                click.echo("ignored: its card, as it stood, serves nothing")
         if view := view or snapshot.adopted.get(task):
             show_task(view)
             click.echo("\n".join(proof_lines(Dossier.of(store, view))))

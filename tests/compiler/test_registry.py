@@ -68,6 +68,15 @@ def test_a_removed_task_is_gone_with_its_examples(registry):
     assert registry.examples("mood") == []
 
 
+def test_a_removed_task_leaves_nothing_that_it_learned_from_its_traffic(registry, store):
+    registry.declare({"mood": (MOOD, [])}, "admin")
+    registry.add_examples("mood", [Example("out of the traffic", "good")])
+    registry.publish(card_of(MOOD))
+    assert registry.learned() == ["mood"]
+    assert registry.remove("mood")
+    assert (registry.learned(), registry.examples("mood"), registry.card("mood", 1)) == ([], [], None)
+
+
 def test_every_change_that_a_worker_must_see_raises_the_generation(registry):
     seen = [registry.generation()]
     for change in (

@@ -109,40 +109,40 @@ async def test_a_person_lets_a_proven_card_serve_and_takes_it_back(
                 found.add(answer.headers["X-Cuecard-Route"])
         return found
 
-    async def told(*said: str) -> str:
+    async def say(*said: str) -> str:
         return await cuecard(tmp_path, *said)
 
     async with asyncio.timeout(2 * PATIENCE):
-        while "`cuecard approve` lets it serve" not in " ".join((await told("tasks")).split()):
+        while "`cuecard approve` lets it serve" not in " ".join((await say("tasks")).split()):
             assert await routes(10) == {"original"}, "nothing is served before a person said so"
-    assert "(95 % sure)" in await told("approve", ONE, "--max-traffic", "90%", "--yes", "--why", "looks good")
+    assert "(95 % sure)" in await say("approve", ONE, "--max-traffic", "90%", "--yes", "--why", "looks good")
     await asyncio.sleep(PROMISED)
     assert "compiled" in await routes(40)
 
-    await told("pause", ONE)
+    await say("pause", ONE)
     await asyncio.sleep(PROMISED)
     assert await routes(20) == {"original"}
-    await told("resume", ONE)
+    await say("resume", ONE)
     async with asyncio.timeout(PATIENCE):
         while "compiled" not in await routes(10):
             pass
-    assert "approved: " in await told("show", ONE)
+    assert "approved: " in await say("show", ONE)
 
-    await told("off")
+    await say("off")
     await asyncio.sleep(PROMISED)
     sent = len(fake.calls_to("fake-nano"))
     assert await routes(30) == {"original"}
     await asyncio.sleep(PROMISED)
     assert len(fake.calls_to("fake-nano")) == sent, "nothing is proven while off"
-    await told("on")
+    await say("on")
 
-    await told("rollback", ONE, "--why", "no more")
+    await say("rollback", ONE, "--why", "no more")
     await asyncio.sleep(PROMISED)
     assert await routes(20) == {"original"}
-    log = json.loads(await told("audit", "--json"))
+    log = json.loads(await say("audit", "--json"))
     assert [entry["act"] for entry in log] == ["approve", "pause", "resume", "rollback"]
 
-    await told("forget", ONE)
+    await say("forget", ONE)
     for folder in (server.store, server.store / FOLDER):
         assert "comment is toxic" not in await asyncio.to_thread(decoded, folder)
     with server.open_store() as store:

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from compiler.example import Example
 from compiler.ledger import Charge, Ledger, Tally
 from compiler.observation import FOLDER, Observation, Observations
 from compiler.pricing import Usage
 from compiler.recognition.catalogue import Catalogue
+from compiler.registry import Registry
 from compiler.store import Store
+from compiler.task import Task
 from proxy.cli import main
 from tests.learned import SUMMARY, TITLE, TOXIC, learn, some
 from tests.proxy.capturing import decoded
@@ -156,6 +159,16 @@ def test_an_unknown_name_is_told_the_names_there_are(tmp_path, learned):
     assert done.exit_code == 2
     assert f"known: {TASK}, declared, mood, summarise-mail-colleague-one-sentence, write-title-article" in done.stderr
     assert len(known(learned)) == 3
+
+
+def test_a_task_that_is_no_longer_configured_is_known_by_what_it_learned(tmp_path):
+    with Store(tmp_path / "store") as store:
+        registry = Registry(store)
+        registry.declare({"gone": (Task("gone", "Tell the mood."), [])}, "config")
+        registry.add_examples("gone", [Example("secret 7", "yes")])
+        registry.declare({}, "config")
+    assert forget(tmp_path, "gone").exit_code == 0
+    assert "secret 7" not in decoded(tmp_path / "store")
 
 
 def test_it_is_known_by_the_name_that_a_person_gave_it_and_by_its_templates_id(tmp_path, learned):

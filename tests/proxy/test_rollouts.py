@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 import proxy.rollouts
 from compiler.proof import Proofs
+from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry
 from compiler.rollout import Rollout, Said
 from compiler.store import Store
@@ -168,6 +169,12 @@ def test_without_a_card_it_says_what_is_missing(cuecard, store, command):
 
 def test_a_task_that_is_recognised_only_has_no_card(cuecard, store):
     assert "with a card" in cuecard("approve", NAME, "--yes", code=2).stderr
+
+
+def test_an_ignored_task_is_taken_up_again_first(cuecard, store, ramping):
+    Catalogue(store).ignore([NAME])
+    done = cuecard("approve", NAME, "--yes", code=2)
+    assert f"'{NAME}' is ignored; `cuecard tasks ignore --undo {NAME}` comes first" in done.stderr
 
 
 # The others

@@ -247,7 +247,10 @@ def test_variants_are_tasks_of_their_own_each_with_its_stage(run, folder):
 def test_an_ignored_task_is_shown_as_ignored_whatever_it_was(run, tasks, folder):
     prove(folder, ONE)
     tasks("ignore", ONE)
-    assert listed(run)[ONE]["stage"] == "ignored"
+    one = listed(run)[ONE]
+    assert (one["stage"], one["adopted"][0]["stage"], one["adopted"][0]["traffic"]) == ("ignored", "ignored", 0.0)
+    assert "> ignored, serves nothing" in run("tasks").stdout
+    assert "ignored: its card, as it stood, serves nothing" in run("show", ONE).stdout
     tasks("ignore", "--undo", ONE)
     assert listed(run)[ONE]["stage"] == "live"
 
@@ -318,6 +321,10 @@ def test_a_task_that_was_rolled_back_for_good_is_json_for_everybody(run, folder)
     text = run("show", ONE, "--json").stdout
     assert "Infinity" not in text
     assert json.loads(text)["state"]["retry_at"] is None
+    shown = run("show", ONE).stdout
+    assert f"{ONE}: kept (rolled back)" in shown
+    assert "proof of this card" not in shown, "there is none"
+    assert "anna  rollback" in shown
 
 
 # What a person decides
