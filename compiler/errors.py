@@ -8,6 +8,7 @@ ModelFailed         a background call got no usable answer
 JudgeIsArm          the judge would be one of the two models that it compares
 CalibrationFailed   too little to plant degradations in: carries the reason an operator reads
 UnknownTask         nobody declared a task of that name, and none was recognised
+NotNow              what a person asked for has to wait: carries what is missing
 CompileFailed       no card: carries the reason an operator reads
 """
 
@@ -57,6 +58,10 @@ class CalibrationFailed(CompilerError):
 
 
 class UnknownTask(CompilerError):
+    pass
+
+
+class NotNow(CompilerError):
     pass
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from compiler.card import Card
 from compiler.errors import BudgetExceeded, CompileFailed, ModelBusy, StoreError
 from compiler.llm import Llm
 from compiler.models import Options
@@ -81,6 +82,8 @@ class Learner:
         ended = current == wanted and self._registry.state(name).stage != "compiling"
         if ended or current is None:  # else it was reworded meanwhile, or the store failed: still wanted
             self._registry.unwant(name)
+        if wanted and wanted.recognised and current is None:  # what it learned meanwhile was to be forgotten
+            self._registry.clear(name)
 
     async def compile(self, task: Task, *, again: bool = False) -> bool:
         """Compile if the task still wants it (or `again`), publish the card or remember why there is none."""
@@ -122,11 +125,19 @@ class Learner:
             llm=self._llm,
             on_step=self._on_step,
         )
-        if task.trust == "proven":
-            self._registry.publish(card, stage="shadowing", traffic=0.0)
-        else:
-            self._registry.publish(card)
+        if not self._publish(task, card):
+            log.info("%s is no longer known under this name: its card is not kept", task.name)
         self._llm.forget(scope_of(task, version))
+
+    def _publish(self, task: Task, card: Card) -> bool:
+        with self._registry.store.transact():
+            if task.recognised and task.name not in self._registry.adopted():
+                return False
+            if task.trust == "proven":
+                self._registry.publish(card, stage="shadowing", traffic=0.0)
+            else:
+                self._registry.publish(card)
+            return True
 
     def _problem(self) -> str | None:
         models = self._llm.models

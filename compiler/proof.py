@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from compiler.evidence import TRUSTED, UNPROVEN, Evidence, held_traffic, traffic
@@ -191,6 +191,15 @@ class Proofs:
     def begun(self, task: str) -> int:
         """How many were begun for the task, ever: each makes the next one's bar higher."""
         return int(self._store.get(f"proofs:{task}", 0))
+
+    def move(self, old: str, new: str) -> None:
+        """Of a task that has another name now, and its cards with it."""
+        with self._store.transact():
+            begun = max(self.begun(old), self.begun(new))
+            if begun:
+                self._store.put(f"proofs:{new}", begun)
+            if proof := self.get(old):
+                self.put(new, replace(proof, card=new + proof.card.removeprefix(old)))
 
     def begin(self, task: str, proof: Proof) -> None:
         with self._store.transact():

@@ -22,7 +22,7 @@ from compiler.observation import Observation, Observations
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
 from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
-from compiler.registry import Registry, TaskView
+from compiler.registry import RESUMED, Registry, TaskView
 from compiler.rollout import Rollout, allowed
 from compiler.score import Answer
 from compiler.shadow import Shadow, input_of, most_tokens
@@ -83,6 +83,7 @@ class Prover:
         self._tries: dict[tuple[str, int], int] = {}
         self._resting: dict[str, float] = {}
         self._looked = 0.0
+        self._learned = (0, 0)  # what was known of the traffic when this step began
 
     async def run(self) -> None:
         """Until cancelled. Raises StoreError."""
@@ -91,18 +92,23 @@ class Prover:
                 await asyncio.sleep(EVERY)
 
     async def step(self) -> bool:
-        """A batch of every task's pairs; whether there were any."""
+        """A batch of every task's pairs; whether there were any. Nothing is spent while Cuecard is off."""
         await asyncio.to_thread(self._read)
+        if await asyncio.to_thread(self._registry.is_off):
+            return False
         if time.monotonic() - self._looked >= LOOK:
             self._looked = time.monotonic()
             await asyncio.to_thread(self._take_up)
         worked = False
         for view in await asyncio.to_thread(self._at_work):
+            if view.state.reason == RESUMED:
+                await asyncio.to_thread(self._look_again, view)
             if self._resting.get(view.task.name, 0.0) <= time.monotonic():
                 worked |= await self._prove(view)
         return worked
 
     def _read(self) -> None:
+        self._learned = self._catalogue.learned_at()
         known = self._catalogue.recognition(self._recognition)
         if known is not self._recognition:
             if known.tasks != self._recognition.tasks:
@@ -115,10 +121,11 @@ class Prover:
     def _take_up(self) -> None:
         """Recognised tasks that are worth it become tasks to compile; so do those whose wording changed."""
         templates = {template.id: template for template in self._catalogue.templates()}
-        tasks, own = self._recognition.tasks, self._registry.adopted()
-        by_name = {task.name: task for task in tasks.values()}
-        gone = [name for name in own if name.partition("~")[0] not in by_name]
-        self._registry.drop([*gone, *filter(self._is_conversation, own)])
+        by_name = {task.name: task for task in self._recognition.tasks.values()}
+        with self._store.transact():
+            own, known = self._registry.adopted(), self._catalogue.tasks()
+            gone = [name for name in own if name.partition("~")[0] not in known]
+            self._registry.drop([*gone, *filter(self._is_conversation, own)])
         for name in self._recorded.names():
             found = by_name.get(name.partition("~")[0])
             its = [templates[id_] for id_ in found.templates if id_ in templates] if found else []
@@ -126,7 +133,9 @@ class Prover:
                 self._take_up_one(adopted(name, its), own.get(name))
         for task, _ in self._registry.tasks().values():
             if task.trust == "proven" and self._may_compile(task) and not self._is_conversation(task.name):
-                self._want(task)
+                with self._store.transact():
+                    if self._catalogue.learned_at() == self._learned:
+                        self._want(task)
 
     def _is_conversation(self, name: str) -> bool:
         """Its first turn served by a card, the next by the app's own model: that would be a change midway."""
@@ -135,10 +144,15 @@ class Prover:
     def _take_up_one(self, task: Task, before: Task | None) -> None:
         if before is None and (not self._may_compile(task) or self._terms.worth(task.name)):
             return
-        if before is None or before.definition() != task.definition():
-            self._registry.adopt(task, self._examples(task.name))
-            log.info("%s is worth a compile", task.name)
-        self._want(task)
+        is_new = before is None or before.definition() != task.definition()
+        examples = self._examples(task.name) if is_new else []
+        with self._store.transact():
+            if self._catalogue.learned_at() != self._learned:  # it has another name since, or was forgotten
+                return
+            if is_new:
+                self._registry.adopt(task, examples)
+                log.info("%s is worth a compile", task.name)
+            self._want(task)
 
     def _may_compile(self, task: Task) -> bool:
         enough = self._recorded.number(task.name) >= self._terms.min_examples or self._registry.examples(task.name)
@@ -162,7 +176,7 @@ class Prover:
             view
             for view in (*views, *snapshot.adopted.values())
             if view.compiled
-            and view.state.stage in stages
+            and view.stage in stages
             and self._terms.mode(view.task) != "observe"
             and not self._is_conversation(view.task.name)
         ]
@@ -173,6 +187,8 @@ class Prover:
         name = view.task.name
         try:
             proof = await asyncio.to_thread(self._proof, view.task, card)
+            if proof is None:
+                return False
             if proof.kappa is None and proof.pairs >= PROMISING and not proof.evidence.futility.futile:
                 await self._calibrate(view.task, card, proof)
             batch = await asyncio.to_thread(self._next, name, proof.position)
@@ -188,14 +204,27 @@ class Prover:
             log.warning("%s: its proof waits: %s", name, error)
         return False
 
-    def _proof(self, task: Task, card: Card) -> Proof:
-        """Of this card by these rules; begun where there is none."""
+    def _proof(self, task: Task, card: Card) -> Proof | None:
+        """Of this card by these rules; begun where there is none. None where the task is gone, or nothing may be
+        spent."""
+        if self._registry.is_off():
+            return None
         scoring = scoring_of(card.contract, self._judge_of(task, card))
         proof = self._proofs.get(task.name)
         if proof is None or (proof.card, proof.scoring) != (card.label, scoring) or proof.is_over(STRANGE):
-            proof = self._begun(task, card)
+            with self._store.transact():
+                if self._registry.task(task.name) != task:
+                    return None
+                proof = self._begun(task, card)
             log.info("%s: proof %d begins", card.label, self._proofs.begun(task.name))
         return proof
+
+    def _look_again(self, view: TaskView) -> None:
+        """By what is proven already, also where no pair comes or its proof rests."""
+        with self._store.transact():
+            proof, card = self._proofs.get(view.task.name), view.compiled
+            if proof and card and proof.card == card.label and not proof.is_over(STRANGE):
+                self._stand(view.task, proof.card, standing(proof, self._terms.control))
 
     def _begun(self, task: Task, card: Card) -> Proof:
         """From what is recorded from now on: what came before may be in the card."""
@@ -287,16 +316,22 @@ class Prover:
                 key = task.name, position  # others came through: it is this one's fault, and no outage
                 self._tries[key] = self._tries.get(key, 0) + 1
         first = next((i for i, result in enumerate(found) if not isinstance(result, Ran)), len(found))
-        if first:
-            await asyncio.to_thread(self._enter, task, proof, [ran for ran in found[:first] if isinstance(ran, Ran)])
+        in_order = [ran for ran in found[:first] if isinstance(ran, Ran)]
+        if not await asyncio.to_thread(self._enter, task, proof, in_order):
+            await asyncio.to_thread(self._llm.forget, purpose.scope)
+            return
         if first < len(found) and isinstance(problem := found[first], BaseException):
             if isinstance(problem, ModelFailed) and not isinstance(problem, ModelBusy) and through:
                 return  # soon again
             raise problem
 
-    def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> None:
-        """Evidence, position and what follows from it: one transaction."""
+    def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> bool:
+        """Evidence, position and what follows from it: one transaction. False: the proof is gone, for its task was
+        forgotten or has another name."""
         with self._store.transact():
+            kept = self._proofs.get(task.name)
+            if kept is None or (kept.card, kept.position) != (proof.card, proof.position):
+                return False
             for ran in found:
                 proof.add(ran)
             self._proofs.put(task.name, proof)
@@ -305,6 +340,7 @@ class Prover:
         for ran in found:
             self._tries.pop((task.name, ran.position), None)
             self._on_pair(task.name, ran)
+        return True
 
     def _pairs_per_call(self, name: str, proof: Proof) -> float:
         """At least so many calls of the task are compared as have been since the proof began, at its usual traffic."""

@@ -17,6 +17,7 @@ from compiler.task import Task
 Stage = Literal["observing", "compiling", "shadowing", "ramping", "live", "kept", "paused"]
 STAGES: tuple[Stage, ...] = ("observing", "compiling", "shadowing", "ramping", "live", "kept", "paused")
 Origin = Literal["config", "admin"]
+RESUMED = "resumed"  # the reason of a state that waits for its evidence to be looked at
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,22 @@ class TaskView:
     state: TaskState
     card: Card | None
     incumbent: Incumbent
+    paused: str = ""  # why, where a person paused it: whatever its state became since
+
+    @property
+    def stage(self) -> Stage:
+        return "paused" if self.paused else self.state.stage
+
+    @property
+    def reason(self) -> str:
+        return self.paused or self.state.reason
+
+    @property
+    def served(self) -> float:
+        """The share of the requests that its card may serve."""
+        if self.compiled is None or self.stage == "paused":
+            return 0.0
+        return self.state.traffic if self.task.trust == "proven" else 1.0
 
     @cached_property
     def compiled(self) -> Card | None:
@@ -91,7 +108,7 @@ class Registry:
         """`known`: of the snapshot before, to go on with where nothing else was recognised since."""
         with self._store.transact():
             number = self.generation()
-            off = bool(self._store.get("off", False))
+            off = self.is_off()
             tasks = {name: self.view(name, task) for name, (task, _) in self.tasks().items()}
             adopted = {name: self.view(name, task) for name, task in self.adopted().items()}
             recognition = Catalogue(self._store).recognition(known)
@@ -119,12 +136,37 @@ class Registry:
             gone = [name for name in names if kept.pop(name, None) is not None]
             self._store.put("adopted", kept)
             for name in gone:
-                for version in range(1, self.next_version(name)):
-                    self._store.delete(f"card:{name}@{version}")
-                for kind in ("examples", "state", "proof"):
-                    self._store.delete(f"{kind}:{name}")
-            if gone:
-                bump(self._store)
+                self.clear(name)
+
+    def clear(self, name: str) -> None:
+        """Nothing stays that holds traffic: demonstrations, labels, kept answers. Numbers do: no version and no proof
+        is counted twice."""
+        with self._store.transact():
+            for version in range(1, self.next_version(name)):
+                self._store.delete(f"card:{name}@{version}")
+            for kind in ("examples", "learned", "state", "proof", "said"):
+                self._store.delete(f"{kind}:{name}")
+            for scope in ("proof", "compile"):
+                for key in self._store.keys(f"memo:{scope}:{name}@"):
+                    self._store.delete(key)
+            self.unwant(name)
+            bump(self._store)
+
+    def move(self, old: str, new: str) -> None:
+        """An adopted task under another name, with its examples, its cards and where they stand."""
+        with self._store.transact():
+            task = self.adopted()[old]
+            moved, state = replace(task, name=new), self.state(old)
+            wording = {task.definition(): moved.definition()}
+            self.adopt(moved, self.examples(old))
+            for version in range(1, self.next_version(old)):
+                if card := self.card(old, version):
+                    defined = wording.get(card.definition, card.definition)
+                    self.publish(replace(card, task=new, definition=defined))
+            stage: Stage = "observing" if state.stage == "compiling" else state.stage  # under the old name
+            defined = wording.get(state.definition, state.definition)
+            self.set_state(new, replace(state, stage=stage, definition=defined))
+            self.drop([old])
 
     def task(self, name: str) -> Task | None:
         """Declared or adopted."""
@@ -134,7 +176,8 @@ class Registry:
     def view(self, name: str, task: Task) -> TaskView:
         state = self.state(name)
         card = self.card(name, state.version) if state.version else None
-        return TaskView(task, state, card, Ledger(self._store).incumbent(name.partition("~")[0]))
+        paused = self._store.get(f"said:{name}", {}).get("paused", "")
+        return TaskView(task, state, card, Ledger(self._store).incumbent(name.partition("~")[0]), paused)
 
     def declare(self, declared: Mapping[str, tuple[Task, Sequence[Example]]], origin: Origin) -> None:
         """From `config`: exactly these, what the configuration no longer names is gone. From `admin`: these as well."""
@@ -155,6 +198,8 @@ class Registry:
                 return False
             self._store.put("tasks", kept)
             self._store.delete(f"examples:{name}")
+            if name in self.learned():
+                self.clear(name)
             bump(self._store)
             return True
 
@@ -162,7 +207,16 @@ class Registry:
         return [Example(**e) for e in self._store.get(f"examples:{name}", [])]
 
     def add_examples(self, name: str, examples: Sequence[Example]) -> None:
-        self._store.put(f"examples:{name}", [asdict(example) for example in examples])
+        """Out of its traffic, to a declared task that came without any."""
+        with self._store.transact():
+            self._store.put(f"examples:{name}", [asdict(example) for example in examples])
+            self._store.put(f"learned:{name}", True)
+
+    def learned(self, tenant: str | None = None) -> list[str]:
+        """The declared tasks with examples out of their traffic; of a tenant, those that it may use."""
+        names = (key.removeprefix("learned:") for key in self._store.keys("learned:"))
+        found = {name: self.task(name) for name in names}
+        return [name for name, task in found.items() if not tenant or not task or task.tenant in (None, tenant)]
 
     def state(self, name: str) -> TaskState:
         return TaskState(**self._store.get(f"state:{name}", {}))
@@ -192,13 +246,19 @@ class Registry:
             )
             bump(self._store)
 
-    def go_back(self, name: str, card: Card | None) -> None:
-        """To a card of before, which serves nothing until it is proven, or to none."""
+    def go_back(self, name: str, card: Card | None, *, proven: bool = True) -> None:
+        """To a card of before, which serves nothing until it is proven, or to none. Not `proven`: it serves at once."""
         state = self.state(name)
         if card is None:
             self.set_state(name, TaskState("kept", state.definition, 0, "rolled back", float("inf")))
-        else:
-            self.set_state(name, TaskState("shadowing", card.definition, card.version, "rolled back", traffic=0.0))
+            return
+        stage, traffic = _begins(proven)
+        self.set_state(name, TaskState(stage, card.definition, card.version, "rolled back", traffic=traffic))
+
+    def begin(self, name: str, *, proven: bool) -> None:
+        """Let the task's card serve again: at once, or as far as it is proven from now on."""
+        stage, traffic = _begins(proven)
+        self.set_state(name, replace(self.state(name), stage=stage, traffic=traffic, reason=RESUMED if proven else ""))
 
     def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
         """No new card: what serves the task stays, the original or the card before, until it is worth another try."""
@@ -207,17 +267,20 @@ class Registry:
         retry_at = time.time() + retry_after
         card = self.card(name, state.version) if state.version else None
         stage: Stage = "live" if card and card.definition == definition else "kept"
-        self.set_state(name, TaskState(stage, definition, state.version, reason, retry_at, failures))
+        self.set_state(name, TaskState(stage, definition, state.version, reason, retry_at, failures, state.traffic))
 
     def reopen(self, name: str) -> None:
         """Let the task want a compile now, whatever came of the last one; a card serves on meanwhile."""
         state = self.state(name)
-        self.set_state(name, TaskState("observing", state.definition, state.version))
+        self.set_state(name, TaskState("observing", state.definition, state.version, traffic=state.traffic))
 
     def compiling(self, name: str, definition: str) -> None:
         state = self.state(name)
         failures = state.failures if state.definition == definition else 0
         self.set_state(name, replace(state, stage="compiling", definition=definition, failures=failures))
+
+    def is_off(self) -> bool:
+        return bool(self._store.get("off", False))
 
     def set_off(self, off: bool) -> None:
         with self._store.transact():
@@ -240,3 +303,8 @@ class Registry:
             wanted: dict[str, float] = self._store.get("wanted", {})
             if wanted.pop(name, None) is not None:
                 self._store.put("wanted", wanted)
+
+
+def _begins(proven: bool) -> tuple[Stage, float]:
+    """Where a card begins, and the share of the requests that it may serve then."""
+    return ("shadowing", 0.0) if proven else ("live", 1.0)

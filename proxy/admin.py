@@ -2,6 +2,7 @@
 said about recognised tasks is in `proxy/operator.py`."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from compiler.errors import ExampleError
 from compiler.observation import Observations
+from compiler.proof import Proof, Proofs
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.forgetting import forget_task
 from compiler.registry import Registry, TaskView
@@ -19,6 +21,7 @@ from compiler.store import Store
 from compiler.task import NAME, NAME_FORM
 from compiler.worth import Terms
 from proxy.declare import examples_of, task_of
+from proxy.dossier import Dossier, Stand
 from proxy.errors import BadRequestError, NotFoundError
 from proxy.report import build_report
 from proxy.seen import seen_task, seen_tasks
@@ -37,13 +40,37 @@ async def with_store(request: web.Request, work: Callable[[Store], Any]) -> Any:
     return await asyncio.to_thread(run)
 
 
-def describe(view: TaskView) -> dict[str, Any]:
-    card = view.compiled
+def describe(view: TaskView, proof: Proof | None = None) -> dict[str, Any]:
+    card, state = view.compiled, asdict(view.state)
+    never = math.isinf(view.state.retry_at)  # which JSON has no number for
     return {
         "task": view.task.to_json(),
-        "state": asdict(view.state),
+        "state": state | ({"retry_at": None} if never else {}),
         "card": card.to_json() if card else None,
+        "standing": Stand.of(view, proof)._asdict(),
     }
+
+
+def describe_declared(store: Store) -> list[dict[str, Any]]:
+    """Raises StoreError."""
+    proofs = Proofs(store)
+    return [describe(view, proofs.get(name)) for name, view in Registry(store).snapshot().tasks.items()]
+
+
+def describe_whole(store: Store, name: str) -> dict[str, Any] | None:
+    """A declared task, a recognised one, or one variant of it; None where there is none. Raises StoreError."""
+    snapshot = Registry(store).snapshot()
+    if view := snapshot.tasks.get(name):
+        return _with_proof(store, view)
+    adopted = snapshot.adopted.get(name)
+    if one := seen_task(store, name):
+        return one.to_json() | (_with_proof(store, adopted) if adopted else {})
+    return _with_proof(store, adopted) if adopted else None
+
+
+def _with_proof(store: Store, view: TaskView) -> dict[str, Any]:
+    dossier = Dossier.of(store, view)
+    return describe(view, dossier.proof) | dossier.to_json()
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
@@ -58,23 +85,15 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 async def list_tasks(request: web.Request) -> web.Response:
     def listed(store: Store) -> dict[str, Any]:
-        snapshot = Registry(store).snapshot()
         recognised = [one.to_json() for one in seen_tasks(store)]
-        return {"off": snapshot.off, "tasks": list(map(describe, snapshot.tasks.values())), "recognised": recognised}
+        return {"off": Registry(store).is_off(), "tasks": describe_declared(store), "recognised": recognised}
 
     return web.json_response(await with_store(request, listed))
 
 
 async def show_task(request: web.Request) -> web.Response:
     name = request.match_info["name"]
-
-    def shown(store: Store) -> dict[str, Any] | None:
-        if view := Registry(store).snapshot().tasks.get(name):
-            return describe(view)
-        one = seen_task(store, name)
-        return one.to_json() if one else None
-
-    if (found := await with_store(request, shown)) is None:
+    if (found := await with_store(request, lambda store: describe_whole(store, name))) is None:
         raise _unknown(name)
     return web.json_response(found)
 

@@ -7,6 +7,7 @@ import yaml
 from compiler.observation import FOLDER
 from compiler.pricing import PriceBook
 from proxy.settings import Settings
+from proxy.share import in_percent
 
 MASKED = frozenset(("api_key", "key", "admin_token"))
 
@@ -26,9 +27,20 @@ def banner(settings: Settings, port: int) -> str:
             f"  captured                 {_captured(settings)}",
             f"  background spending      at most ${settings.background.usd_per_day:.2f} a day, "
             f"${settings.compile.max_usd:.2f} a compile",
+            f"  what may happen          {_by_mode(settings)}",
             "  switch off               cuecard off",
         )
     )
+
+
+def _by_mode(settings: Settings) -> str:
+    default, text = in_percent(settings.margin.default), in_percent(settings.margin.text)
+    margin = f"at most {default} worse ({text} for free text), 95 % sure"
+    return {
+        "observe": "nothing is changed: tasks are recognised, and what they could save is reckoned",
+        "manual": f"tasks that are worth it are compiled and proven; what you approve is served while {margin}",
+        "auto": f"tasks that are worth it are compiled, proven, and served while {margin}",
+    }[settings.mode]
 
 
 def _captured(settings: Settings) -> str:
@@ -64,6 +76,4 @@ def warnings(settings: Settings) -> list[str]:
         found.append(f"models.judge: {names.judge} must not be one of the models it judges")
     if settings.capture.enabled and not settings.capture.redact:
         found.append("capture.redact false: requests and answers are stored as they came; for your own data only")
-    if settings.mode != "observe":
-        found.append(f"mode {settings.mode}: this version serves declared tasks only; other traffic stays as it is")
     return found

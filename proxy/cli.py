@@ -18,6 +18,7 @@ from proxy.declare import configured_tasks
 from proxy.forget import forget
 from proxy.report import build_report
 from proxy.reporting import show_report
+from proxy.rollouts import approve, audit, pause, resume, rollback
 from proxy.savings import terms_of
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
@@ -123,7 +124,7 @@ def on(config: Path | None) -> None:
     _switch(config, False)
 
 
-for command in (tasks, show, forget):
+for command in (tasks, show, approve, pause, resume, rollback, audit, forget):
     main.add_command(command)
 
 

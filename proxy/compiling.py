@@ -56,10 +56,9 @@ async def compile_task(settings: Settings, name: str, *, again: bool, on_step: C
 
 
 def _view(registry: Registry, name: str) -> TaskView:
-    view = registry.snapshot().tasks.get(name)
-    if view is None:
-        raise UnknownTask(f"no task {name!r} is declared; `cuecard tasks` lists them")
-    return view
+    if (task := registry.task(name)) is None:
+        raise UnknownTask(f"no task {name!r} is declared, or was taken up for a compile; `cuecard tasks` lists them")
+    return registry.view(name, task)
 
 
 @click.command("compile")

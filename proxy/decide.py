@@ -28,7 +28,7 @@ TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 REASONS = (
     *("unrecognised", "busy", "catch_all", "ignored", "bypass", "off", "observe", "unproven", "control"),
-    *("unknown_task", "no_card", "compiling", "kept", "tools", "multi_turn", "not_text", "n", "logprobs"),
+    *("unknown_task", "no_card", "compiling", "kept", "paused", "tools", "multi_turn", "not_text", "n", "logprobs"),
     *("logit_bias", "prediction", "audio", "modalities", "json_schema", "unknown_parameter", "no_upstream_key"),
     *("breaker_open", "internal_error", "not_chat"),
 )
@@ -112,6 +112,8 @@ def _by_card(call: Call, view: TaskView, families: Mapping[str, Family]) -> Deci
     card = view.compiled
     if card is None:
         return Decision(view, reason=_without_card(view))
+    if view.stage == "paused":
+        return Decision(view, reason="paused")
     if reason := _unfit(call.body, Family.of(card.model, families)):
         return Decision(view, reason=reason)
     if view.task.trust == "proven" and not call.virtual:

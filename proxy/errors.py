@@ -5,6 +5,7 @@ ProxyError                     status, type, code, message, param
     NotAllowedError        401 invalid_api_key
     ForbiddenError         403 a foreign Host or Origin, or no admin token
     NotFoundError          404 model_not_found, task_not_found, unknown_url
+    ConflictError          409 not_now
     ClientTooSlowError     408 request_timeout
     TooLargeError          413
     HeadersTooLargeError   431
@@ -63,6 +64,12 @@ class NotFoundError(ProxyError):
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
+
+
+class ConflictError(ProxyError):
+    status = 409
+    type = "invalid_request_error"
+    code = "not_now"
 
 
 class ClientTooSlowError(ProxyError):

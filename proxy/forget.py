@@ -25,7 +25,8 @@ from proxy.terminal import complaints, config_option
 @click.option("--tenant", help="Only this tenant's; without TASK, all of this tenant's.")
 @click.argument("task", required=False)
 def forget(config: Path | None, tenant: str | None, task: str | None) -> None:
-    """Delete the captured requests and answers of a task, or of a tenant, and the templates learned from them."""
+    """Delete the captured requests and answers of a task, or of a tenant, and the templates, examples, cards and proofs
+    that were made of them."""
     if not task and not tenant:
         raise click.UsageError("say what is to be forgotten: TASK, or --tenant NAME")
     tenant, task = tenant or None, task or None
@@ -44,7 +45,7 @@ def forget(config: Path | None, tenant: str | None, task: str | None) -> None:
     learned = f", and {gone.templates} template(s) learned from them" if gone.templates else ""
     click.echo(
         f"forgotten: {gone.requests} captured requests and their answers{learned}, of {whose}\n"
-        f"what stays: declared tasks and their examples, cards, sums of cost ({sums.requests:,} requests, "
+        f"what stays: declared tasks with your examples and their cards, sums of cost ({sums.requests:,} requests, "
         f"{dollars(round(sums.cost * NANO))})"
     )
 
@@ -62,7 +63,13 @@ class _Known(NamedTuple):
         templates, labels = catalogue.templates(), {shelf.template for shelf in shelves} - {""}
         ids = {template.id for template in templates}
         return cls(
-            tasks={*Registry(store).tasks(), *settings.tasks, *catalogue.tasks(), *(labels - ids)},
+            tasks={
+                *Registry(store).tasks(),
+                *Registry(store).learned(),
+                *settings.tasks,
+                *catalogue.tasks(),
+                *(labels - ids),
+            },
             labels=labels | ids,
             tenants={  # `default` is whoever needs no key
                 "default",

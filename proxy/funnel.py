@@ -61,6 +61,7 @@ STOPS: Mapping[str, Stop] = {
     "no_card": Stop("live", "belonged to a task that was not compiled yet"),
     "compiling": Stop("live", "came while their task was being compiled"),
     "kept": Stop("live", "belonged to a task whose last compile gave no card"),
+    "paused": Stop("live", "belonged to a task that a person paused, or whose answers became worse"),
     "json_schema": Stop("live", "set a JSON schema that the card's model can't take"),
     "no_upstream_key": Stop("live", "had a card whose model's upstream has no key of ours"),
     "breaker_open": Stop("live", "had a card whose model was failing"),

@@ -187,8 +187,8 @@ class Metrics:
         for name in self._shown | set(views):
             task, view = self.task(name), views.get(name)
             for stage in STAGES:
-                self.stage.labels(task, stage).set(int(view is not None and stage == view.state.stage))
-            self.traffic.labels(task).set(view.state.traffic if view and view.compiled else 0)
+                self.stage.labels(task, stage).set(int(view is not None and stage == view.stage))
+            self.traffic.labels(task).set(view.served if view else 0)
             if name in bounds:
                 self.loss_bound.labels(task).set(bounds[name])
         self._shown = set(views)

@@ -1,19 +1,23 @@
 """The recognised tasks and their traffic of the last days, for the commands and /admin alike."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from compiler.ledger import Ledger, Sums
+from compiler.proof import Proofs
 from compiler.recognition.catalogue import Catalogue, Recognised
 from compiler.recognition.template import Template
 from compiler.store import Store
+from proxy.dossier import Stand, adopted_views
 from proxy.savings import LAST, days_since
 
 
 @dataclass(frozen=True)
 class Seen:
-    """`share`: of what all calls of the app cost."""
+    """`share`: of what all calls of the app cost. `adopted`: those that are taken up for a compile, the task itself or
+    the variants of its enumerated values."""
 
     task: Recognised
     templates: list[Template]
@@ -21,10 +25,14 @@ class Seen:
     calls_a_day: float
     usd: float
     share: float
+    adopted: list[Stand] = field(default_factory=list)
 
     @property
     def stage(self) -> str:
-        return "ignored" if self.task.ignored else "observing"
+        if self.task.ignored:
+            return "ignored"
+        stages = {stand.stage for stand in self.adopted} or {"observing"}
+        return stages.pop() if len(stages) == 1 else "mixed"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -37,6 +45,7 @@ class Seen:
             "calls_a_day": self.calls_a_day,
             "cost_usd": self.usd,
             "share_of_cost": self.share,
+            "adopted": [stand._asdict() for stand in self.adopted],
             "templates": [
                 {"id": t.id, "text": t.shown(), "variants": t.variants, "learned_from": t.seen} for t in self.templates
             ],
@@ -58,12 +67,19 @@ def seen_tasks(store: Store) -> list[Seen]:
     catalogue, now = Catalogue(store), datetime.now(UTC)
     templates = {template.id: template for template in catalogue.templates()}
     traffic, total = _traffic(Ledger(store), now)
+    proofs, adopted = Proofs(store), defaultdict[str, list[Stand]](list)
+    for view in adopted_views(store):
+        name = view.task.name
+        adopted[name.partition("~")[0]].append(Stand.of(view, proofs.get(name)))
     found = []
     for name, task in catalogue.tasks().items():
         mine = traffic.get(name, _Traffic(now))
         its = [templates[id_] for id_ in task.templates if id_ in templates]
         share = mine.sums.cost / total if total else 0.0
-        found.append(Seen(task, its, mine.sums.requests, mine.calls_a_day(now), mine.sums.cost, share))
+        calls, stands = mine.sums.requests, adopted[name]
+        if task.ignored:
+            stands = [stand._replace(stage="ignored", traffic=0.0) for stand in stands]
+        found.append(Seen(task, its, calls, mine.calls_a_day(now), mine.sums.cost, share, stands))
     return sorted(found, key=lambda one: (-one.usd, -one.calls, one.task.name))
 
 

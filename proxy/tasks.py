@@ -5,19 +5,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import wrap
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from compiler.errors import UnknownTask
+from compiler.recognition import curating
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry, Snapshot
 from compiler.store import Store
-from proxy.admin import describe
+from proxy.admin import describe_declared, describe_whole
 from proxy.configfile import load_settings
+from proxy.dossier import Dossier
 from proxy.seen import Seen, seen_task, seen_tasks
+from proxy.share import in_percent
+from proxy.showing import proof_lines, stand_line, wrapped
 from proxy.terminal import complaints, config_option, json_option, show_task
 
 TEMPLATE_CHARS = 120  # of a template, in the list
@@ -33,9 +36,8 @@ def tasks(context: click.Context, config: Path | None, as_json: bool) -> None:
     if context.invoked_subcommand:
         return
     with complaints(), Store(load_settings(config).store.folder) as store:
-        snapshot, found = Registry(store).snapshot(), seen_tasks(store)
+        snapshot, declared, found = Registry(store).snapshot(), describe_declared(store), seen_tasks(store)
     if as_json:
-        declared = [describe(view) for view in snapshot.tasks.values()]
         click.echo(json.dumps({"declared": declared, "recognised": [one.to_json() for one in found]}))
         return
     console = Console(highlight=False)
@@ -51,11 +53,12 @@ def tasks(context: click.Context, config: Path | None, as_json: bool) -> None:
 
 
 def _declared(snapshot: Snapshot) -> Table:
-    table = Table("task", "stage", "card", "model", "current model", "reason", title="declared", title_justify="left")
+    titles = ("task", "stage", "serves", "card", "model", "current model", "reason")
+    table = Table(*titles, title="declared", title_justify="left")
     for name, view in snapshot.tasks.items():
-        card, state = view.compiled, view.state
-        row = (card.label, card.model) if card else ("-", "-")
-        table.add_row(name, state.stage, *row, view.task.incumbent or "-", state.reason)
+        card = view.compiled
+        row = (in_percent(view.served), card.label, card.model) if card else ("-", "-", "-")
+        table.add_row(name, view.stage, *row, view.task.incumbent or "-", view.reason)
     return table
 
 
@@ -69,7 +72,11 @@ def _recognised(found: list[Seen], width: int) -> Iterator[str]:
         yield f"{one.task.name:{names}}  {one.stage:9}  {calls:>11}  {100 * one.share:>6.1f} %"
         shown = _shortened(one.templates[0].shown() if one.templates else "")
         more = f" (and {len(one.templates) - 1} more)" if len(one.templates) > 1 else ""
-        yield from wrap(shown + more, width, initial_indent="    ", subsequent_indent="    ")
+        yield from wrapped(shown + more, first="    ", width=width)
+        for stand in one.adopted:
+            variant = stand.name.removeprefix(one.task.name)
+            line = stand_line(stand, f"{variant}: " if variant else "")
+            yield from wrapped(line, first="  > ", width=width)
 
 
 def _shortened(text: str) -> str:
@@ -78,11 +85,10 @@ def _shortened(text: str) -> str:
 
 
 @contextmanager
-def _changing(context: click.Context) -> Iterator[tuple[Catalogue, set[str]]]:
-    """The catalogue, and names that belong to declared tasks."""
+def _changing(context: click.Context) -> Iterator[Store]:
     with complaints(), Store(load_settings(context.obj).store.folder) as store:
         try:
-            yield Catalogue(store), set(Registry(store).tasks())
+            yield store
         except ValueError as error:
             click.echo(f"cuecard: {error}", err=True)
             sys.exit(2)
@@ -93,9 +99,10 @@ def _changing(context: click.Context) -> Iterator[tuple[Catalogue, set[str]]]:
 @click.argument("new")
 @click.pass_context
 def rename(context: click.Context, old: str, new: str) -> None:
-    """Give a recognised task another name. What was booked so far stays under the old one."""
-    with _changing(context) as (catalogue, declared):
-        catalogue.rename(old, new, reserved=declared)
+    """Give a recognised task another name: its cards and proofs go along. What was booked so far stays under the
+    old one."""
+    with _changing(context) as store:
+        curating.rename(store, old, new)
     click.echo(f"{old} is now {new}")
 
 
@@ -105,8 +112,8 @@ def rename(context: click.Context, old: str, new: str) -> None:
 @click.pass_context
 def ignore(context: click.Context, names: tuple[str, ...], undo: bool) -> None:
     """Leave recognised tasks alone: never compiled, never served by a card."""
-    with _changing(context) as (catalogue, _):
-        catalogue.ignore(names, not undo)
+    with _changing(context) as store:
+        Catalogue(store).ignore(names, not undo)
     click.echo(f"{', '.join(names)}: {'no longer ' if undo else ''}ignored")
 
 
@@ -115,9 +122,9 @@ def ignore(context: click.Context, names: tuple[str, ...], undo: bool) -> None:
 @click.pass_context
 def merge(context: click.Context, names: tuple[str, ...]) -> None:
     """Say that tasks are one: under the first name, with all their templates and values. With one name: that the
-    values of its enumerated slots make no tasks of their own."""
-    with _changing(context) as (catalogue, _):
-        merged = catalogue.merge(list(dict.fromkeys(names)))
+    values of its enumerated slots make no tasks of their own. Cards they had go: as one task they are compiled anew."""
+    with _changing(context) as store:
+        merged = curating.merge(store, list(dict.fromkeys(names)))
     click.echo(f"{merged.name}: one task of {len(merged.templates)} template(s), proved as one, by segment")
 
 
@@ -126,20 +133,34 @@ def merge(context: click.Context, names: tuple[str, ...]) -> None:
 @json_option
 @click.argument("task")
 def show(config: Path | None, task: str, as_json: bool) -> None:
-    """Show a task: its stage, and its compiled prompt with what was measured for it, or the template it was recognised
-    by."""
+    """Show a task: its stage, the template it was recognised by, its compiled prompt with what was measured for it, and
+    its proof."""
     with complaints(), Store(load_settings(config).store.folder) as store:
-        if view := Registry(store).snapshot().tasks.get(task):
-            show_task(view, as_json)
-            return
-        if (one := seen_task(store, task)) is None:
+        if (whole := describe_whole(store, task)) is None:
             raise UnknownTask(f"no task {task!r} is declared or was recognised; `cuecard tasks` lists them")
-    if as_json:
-        click.echo(json.dumps(one.to_json()))
-        return
+        if as_json:
+            click.echo(json.dumps(whole))
+            return
+        snapshot = Registry(store).snapshot()
+        view = snapshot.tasks.get(task)
+        if view is None and (one := seen_task(store, task)):
+            _show_seen(task, one)
+            if one.task.ignored and one.adopted:
+                click.echo("ignored: its card, as it stood, serves nothing")
+        if view := view or snapshot.adopted.get(task):
+            show_task(view)
+            click.echo("\n".join(proof_lines(Dossier.of(store, view))))
+
+
+def _show_seen(task: str, one: Seen) -> None:
     click.echo(f"{task}: {one.stage}, {one.calls_a_day:,.1f} calls a day, {100 * one.share:.1f} % of the spend")
     for template in one.templates:
         split = "" if one.task.merged else ", each a task of its own"
         variants = f", {template.variants} choices of enumerated values{split}" if template.variants > 1 else ""
         learned = f"asked of {template.model}, learned from {template.seen} requests{variants}"
         click.echo(f"\ntemplate {template.id}, {learned}\n{template.shown()}")
+    for stand in one.adopted:
+        if stand.name != task:
+            click.echo(stand_line(stand, f"\n{stand.name}: "))
+    if one.adopted:
+        click.echo("")

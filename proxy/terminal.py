@@ -27,11 +27,11 @@ def complaints() -> Iterator[None]:
         sys.exit(2)
 
 
-def show_task(view: TaskView, as_json: bool) -> None:
+def show_task(view: TaskView, as_json: bool = False) -> None:
     if as_json:
         click.echo(json.dumps(describe(view)))
         return
-    click.echo(f"{view.task.name}: {view.state.stage}" + (f" ({view.state.reason})" if view.state.reason else ""))
+    click.echo(f"{view.task.name}: {view.stage}" + (f" ({view.reason})" if view.reason else ""))
     if card := view.compiled:
         click.echo(
             f"card {card.label} for {card.model}, {card.winner}, compiled {card.created}, ${card.compile_usd:.4f}"

@@ -103,6 +103,10 @@ class Catalogue:
         """Another number whenever something was forgotten: what was learned before may hold text of it."""
         return int(self._store.get(EPOCH, 0))
 
+    def learned_at(self) -> tuple[int, int]:
+        """Other numbers whenever anything was learned, decided or forgotten."""
+        return int(self._store.get(GENERATION, 0)), self.epoch()
+
     def learned(self) -> tuple[int, list[Template]]:
         """The templates, and the epoch they are of."""
         with self._store.transact():

@@ -4,11 +4,12 @@ Rows go first, then what was learned from them. In between the learner may publi
 undone, and behind it nothing that it knew before counts (`Catalogue.epoch`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from compiler.observation import Observation, Observations, Scope
 from compiler.recognition.catalogue import Catalogue
+from compiler.recognition.curating import of
 from compiler.recognition.recognise import Recogniser
 from compiler.recognition.structure import texts_of
 from compiler.recognition.template import Template
@@ -26,7 +27,12 @@ class Forgotten(NamedTuple):
 def forget_tenant(store: Store, observations: Observations, tenant: str) -> Forgotten:
     """Raises StoreError, like `forget_task`; to do it again then is no mistake."""
     requests = observations.forget(tenant=tenant)
-    templates = Catalogue(store).forget(tenant)
+    registry = Registry(store)
+    with store.transact():
+        templates = Catalogue(store).forget(tenant)
+        registry.drop([name for name, task in registry.adopted().items() if task.tenant == tenant])
+        for name in registry.learned(tenant):
+            registry.clear(name)
     store.scrub()
     return Forgotten(requests, templates)
 
@@ -49,12 +55,27 @@ def forget_task(store: Store, observations: Observations, name: str, tenant: str
     if sorting.lost - gone:
         rest = observations.of([Scope(tenant, structure=structure) for structure in sorted(affected)])
         gone |= sorting.lost - {sorting.template_of(observation) for _, observation in rest}
-    if gone:
-        touched = {template.structure for template in known if template.id in gone}
-        left = {s: [t for t in known if t.structure == s and t.id not in gone] for s in touched}
-        catalogue.put_back(left, reserved=Registry(store).tasks())
+    touched = {template.structure for template in known if template.id in gone}
+    left = {s: [t for t in known if t.structure == s and t.id not in gone] for s in touched}
+    if _unlearn(store, name, left, gone | sorting.lost):
         store.scrub()
     return Forgotten(requests, len(gone))
+
+
+def _unlearn(store: Store, name: str, left: Mapping[str, Sequence[Template]], lost: set[str]) -> bool:
+    """The templates that are not `left`, and what was learned by tasks whose examples or demonstrations may be of what
+    was `lost`. Whether anything was."""
+    catalogue, registry = Catalogue(store), Registry(store)
+    with store.transact():
+        losing = {task.name for task in catalogue.tasks().values() if lost & set(task.templates)}
+        learned = name in registry.learned()
+        if not lost and not learned:
+            return False
+        catalogue.put_back(left, reserved=registry.tasks())
+        registry.drop(of(registry, losing))
+        if learned:
+            registry.clear(name)
+        return True
 
 
 class _Sorting:

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from compiler.example import Example
 from compiler.observation import FOLDER, Observations
+from compiler.proof import Proofs
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.discovery import Discovery
 from compiler.recognition.forgetting import forget_task, forget_tenant
+from compiler.registry import Registry
+from compiler.rollout import Rollout
 from compiler.store import Store
+from compiler.task import Task
 from tests.learned import SUMMARY, TITLE, TOXIC, keep, learn, observed, request, some
+from tests.proven import CONTROL, compiled, proven, recognised
 from tests.proxy.capturing import decoded
 
 SHOP = "key-0123456789ab"
@@ -170,3 +176,100 @@ def test_the_same_again_finds_nothing(store, observations, tmp_path: Path):
     assert forget_task(store, observations, name) == (0, 0)
     assert forget_tenant(store, observations, "default") == (0, 0)
     assert Catalogue(store).templates() == []
+
+
+# What was compiled of it
+
+PLANTED = "the comment of Zacharias Quittenbaum"
+
+
+def adopt(store: Store, name: str, words: str = "comment is toxic", tenant: str = "default") -> None:
+    """With examples, demonstrations, a proof, kept answers and what was said: all of it may hold what was asked."""
+    card = compiled(store, recognised(name, tenant), shown=f"{PLANTED}: {words}")
+    proven(store, card, 50)
+    Rollout(store).approve(name, most=0.5, who="anna", control=CONTROL)
+    Registry(store).want([name])
+    store.put(f"memo:proof:{card.label}:2026-03-01:0123", {"text": PLANTED})
+    store.put(f"memo:compile:{name}@2:abcd:0123", {"text": PLANTED})
+
+
+@pytest.mark.parametrize("variant", ["", "~1a2b3c4d"])
+@pytest.mark.parametrize("how", ["task", "template", "tenant", "both"])
+def test_what_was_compiled_of_it_is_gone_from_every_page(store, observations, variant, how):
+    learn(store.folder, *some(TOXIC))
+    name = named(store, "comment is toxic")
+    (id_,) = Catalogue(store).tasks()[name].templates
+    adopt(store, name + variant)
+    assert PLANTED in readable(store)
+    if how == "tenant":
+        forget_tenant(store, observations, "default")
+    else:
+        forget_task(store, observations, id_ if how == "template" else name, "default" if how == "both" else None)
+    assert PLANTED not in readable(store)
+    registry = Registry(store)
+    assert (registry.adopted(), registry.wanted()) == ({}, [])
+    numbers = {f"versions:{name}{variant}", f"proofs:{name}{variant}"}
+    assert {key for key in store.keys("") if name in key} == numbers
+    assert [entry.task for entry in Rollout(store).audit()] == [name + variant], "who said what stays"
+
+
+@pytest.mark.parametrize("how", ["task", "tenant"])
+def test_what_was_compiled_of_other_tasks_stays(store, observations, how):
+    learn(store.folder, *some(TOXIC), *some(SUMMARY, tenant=SHOP))
+    other = named(store, "Summarise", SHOP)
+    adopt(store, named(store, "comment is toxic"))
+    adopt(store, other, tenant=SHOP)
+    if how == "tenant":
+        forget_tenant(store, observations, "default")
+    else:
+        forget_task(store, observations, named(store, "comment is toxic"))
+    assert list(Registry(store).adopted()) == [other]
+    assert Registry(store).snapshot().adopted[other].compiled
+    assert Proofs(store).get(other)
+
+
+def test_a_task_that_shares_forgotten_requests_is_compiled_anew(store, observations):
+    """They named a declared task, and read like a recognised one: its demonstrations may be of them."""
+    learn(store.folder, *some(TOXIC), *some(TOXIC, 3, template="mood"))
+    adopt(store, named(store, "comment is toxic"))
+    assert forget_task(store, observations, "mood") == (3, 0)
+    assert PLANTED not in readable(store)
+    assert named(store, "comment is toxic"), "it is known from the other requests"
+
+
+@pytest.mark.parametrize("how", ["task", "tenant"])
+def test_a_declared_task_loses_what_it_learned_from_its_traffic(store, observations, how):
+    learn(store.folder, *some(SUMMARY))
+    registry, task = Registry(store), Task("mood", "Tell the mood.")
+    registry.declare({"mood": (task, [])}, "config")
+    registry.add_examples("mood", [Example(PLANTED, "yes")])
+    proven(store, compiled(store, task, shown=PLANTED), 50)
+    if how == "tenant":
+        forget_tenant(store, observations, "default")
+    else:
+        forget_task(store, observations, "mood")
+    assert PLANTED not in readable(store)
+    view = registry.snapshot().tasks["mood"]
+    assert (view.compiled, view.stage, registry.examples("mood")) == (None, "observing", [])
+
+
+@pytest.mark.parametrize("how", ["task", "tenant"])
+def test_a_declared_task_keeps_the_examples_that_its_owner_gave(store, observations, how):
+    registry, task = Registry(store), Task("mood", "Tell the mood.")
+    registry.declare({"mood": (task, [Example("a given one", "yes")])}, "config")
+    card = compiled(store, task, shown="a given one")
+    if how == "tenant":
+        forget_tenant(store, observations, "default")
+    else:
+        forget_task(store, observations, "mood")
+    assert registry.examples("mood") == [Example("a given one", "yes")]
+    assert registry.snapshot().tasks["mood"].compiled == card
+
+
+def test_a_forgotten_task_never_counts_a_version_or_a_proof_twice(store, observations):
+    learn(store.folder, *some(TOXIC))
+    name = named(store, "comment is toxic")
+    adopt(store, name)
+    forget_task(store, observations, name)
+    assert compiled(store, recognised(name)).version == 2
+    assert Proofs(store).begun(name) == 1

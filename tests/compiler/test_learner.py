@@ -24,6 +24,7 @@ from compiler.pauses import Pauses
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.task import Task
+from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream, Fault
 
 MOOD = Task("mood", "Tell the mood.", trust="declared")
@@ -372,3 +373,29 @@ def test_askers_are_not_taken_for_a_learner(tmp_path):
     with (tmp_path / "learner.lock").open("w") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)
         assert not is_elected(tmp_path)
+
+
+async def test_a_compile_of_a_task_that_is_forgotten_meanwhile_leaves_nothing(tmp_path, fake):
+    """Its demonstrations and kept answers would hold what was to be forgotten."""
+    with Store(tmp_path / "store") as store:
+        registry = Registry(store)
+        task = Task("mood", "user: the template", recognised=True)
+        registry.adopt(task, [Example("the planted comment", "yes")] * 3)
+        models = Models(
+            "fake-strong", ("fake-nano",), Endpoints({"fake": Endpoint("fake", fake.url, "sk")}), prices=PRICES
+        )
+        async with Llm(models, store, usd_per_day=5.0) as llm:
+            learner = Learner(registry, llm, Options(min_examples=5), retry_kept_after=WEEK)
+            publish = learner._publish
+
+            def late(*given):
+                registry.drop(["mood"])
+                published.append(publish(*given))
+
+            published = []
+            learner._publish = late
+            await learner._take("mood")
+        assert published == [False]
+        sums = ("versions:", "totals:", "ledger:", "budget:")
+        assert [key for key in store.keys("") if "mood" in key and not key.startswith(sums)] == []
+        assert "the planted comment" not in "".join(str(store.get(key)) for key in store.keys(""))

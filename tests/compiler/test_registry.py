@@ -68,6 +68,15 @@ def test_a_removed_task_is_gone_with_its_examples(registry):
     assert registry.examples("mood") == []
 
 
+def test_a_removed_task_leaves_nothing_that_it_learned_from_its_traffic(registry, store):
+    registry.declare({"mood": (MOOD, [])}, "admin")
+    registry.add_examples("mood", [Example("out of the traffic", "good")])
+    registry.publish(card_of(MOOD))
+    assert registry.learned() == ["mood"]
+    assert registry.remove("mood")
+    assert (registry.learned(), registry.examples("mood"), registry.card("mood", 1)) == ([], [], None)
+
+
 def test_every_change_that_a_worker_must_see_raises_the_generation(registry):
     seen = [registry.generation()]
     for change in (
@@ -199,3 +208,26 @@ def test_the_snapshot_tells_what_the_incumbent_was_seen_to_do(registry, store):
     tally.add(Charge("mood", "gpt", "serve", "original", Usage(input=10, output=2), 0.1, incumbent=True))
     Ledger(store).add(tally)
     assert registry.snapshot().tasks["mood"].incumbent == (1, 10, 0, 2)
+
+
+@pytest.mark.parametrize("ends", ["a new one is wanted", "it is under way", "it fails"])
+def test_a_recompile_lets_a_proven_tasks_card_serve_no_more_than_it_did(registry, ends):
+    registry.declare({"mood": (MOOD, [])}, "config")
+    registry.publish(card_of(MOOD), stage="ramping", traffic=0.3)
+    registry.reopen("mood")
+    if ends != "a new one is wanted":
+        registry.compiling("mood", MOOD.definition())
+    if ends == "it fails":
+        registry.keep("mood", MOOD.definition(), "the meta model refused", 60)
+    view = registry.snapshot().tasks["mood"]
+    assert view.compiled is not None
+    assert view.state.traffic == 0.3
+
+
+def test_what_people_said_is_no_change_of_the_wording(registry, store):
+    registry.declare({"mood": (MOOD, [])}, "config")
+    registry.publish(card_of(MOOD))
+    store.put("said:mood", {"paused": "a complaint"})
+    view = registry.snapshot().tasks["mood"]
+    assert (view.stage, view.reason, view.state.stage) == ("paused", "a complaint", "live")
+    assert view.compiled is not None

@@ -1,6 +1,7 @@
 """What an operator says at a terminal while the server runs, and two tenants who ask the same."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -12,8 +13,11 @@ import aiohttp
 from compiler.observation import FOLDER, Observation, Observations
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.template import Template
+from compiler.registry import Registry
+from tests.conftest import PRICES
 from tests.e2e.conftest import Server
 from tests.e2e.test_serve import Start
+from tests.fake_upstream import FakeUpstream
 from tests.learned import SUMMARY, TITLE, TOXIC, learn, mails, request, some
 from tests.proxy.capturing import decoded
 
@@ -77,6 +81,77 @@ async def test_every_worker_follows_what_is_said_within_a_second(start: Start, t
         assert "comment is toxic" not in kept, "nor is it on its way there"
         assert "Write a title" in kept
     await follow("tasks", toxic_is="", summary_is="", reason="unrecognised")
+
+
+async def test_a_person_lets_a_proven_card_serve_and_takes_it_back(
+    start: Start, fake: FakeUpstream, tmp_path: Path
+) -> None:
+    """Recognised, compiled and proven by the server itself; in mode manual it waits for a word."""
+    fake.answers["fake-strong"] = fake.answers["fake-nano"] = yes_or_no
+    fake.answers["fake-mini"] = "<prompt>Answer yes or no.</prompt>"
+    server = await start(
+        mode="manual",
+        listen={"port": 0, "workers": 2},
+        models={"meta": "fake-mini", "judge": "fake-judge", "production": ["fake-nano"]},
+        prices={**PRICES, "fake-judge": {"input": 1.0, "output": 4.0}},
+        compile={"min_examples": 20},
+        capture={"per_second": 500},
+        margin={"default": 0.2},
+        log={"requests": False},
+    )
+    texts = mails()
+
+    async def routes(number: int) -> set[str]:
+        found = set()
+        for _ in range(number):
+            async with await server.chat(request(TOXIC, next(texts))) as answer:
+                assert answer.status == 200
+                found.add(answer.headers["X-Cuecard-Route"])
+        return found
+
+    async def say(*said: str) -> str:
+        return await cuecard(tmp_path, *said)
+
+    async with asyncio.timeout(2 * PATIENCE):
+        while "`cuecard approve` lets it serve" not in " ".join((await say("tasks")).split()):
+            assert await routes(10) == {"original"}, "nothing is served before a person said so"
+    assert "(95 % sure)" in await say("approve", ONE, "--max-traffic", "90%", "--yes", "--why", "looks good")
+    await asyncio.sleep(PROMISED)
+    assert "compiled" in await routes(40)
+
+    await say("pause", ONE)
+    await asyncio.sleep(PROMISED)
+    assert await routes(20) == {"original"}
+    await say("resume", ONE)
+    async with asyncio.timeout(PATIENCE):
+        while "compiled" not in await routes(10):
+            pass
+    assert "approved: " in await say("show", ONE)
+
+    await say("off")
+    await asyncio.sleep(PROMISED)
+    sent = len(fake.calls_to("fake-nano"))
+    assert await routes(30) == {"original"}
+    await asyncio.sleep(PROMISED)
+    assert len(fake.calls_to("fake-nano")) == sent, "nothing is proven while off"
+    await say("on")
+
+    await say("rollback", ONE, "--why", "no more")
+    await asyncio.sleep(PROMISED)
+    assert await routes(20) == {"original"}
+    log = json.loads(await say("audit", "--json"))
+    assert [entry["act"] for entry in log] == ["approve", "pause", "resume", "rollback"]
+
+    await say("forget", ONE)
+    for folder in (server.store, server.store / FOLDER):
+        assert "comment is toxic" not in await asyncio.to_thread(decoded, folder)
+    with server.open_store() as store:
+        assert (Registry(store).adopted(), store.keys("card:"), store.keys("examples:")) == ({}, [], [])
+
+
+def yes_or_no(body: Any) -> str:
+    """Told by the text alone."""
+    return "yes" if sum(map(ord, body["messages"][-1]["content"])) % 3 else "no"
 
 
 def texts_of(tenant: str) -> Iterator[str]:

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 from compiler.observation import FOLDER, Observations
 from compiler.recognition.catalogue import Catalogue
+from compiler.registry import Registry
 from compiler.store import Store
 from proxy.cli import main
 from tests.learned import SUMMARY, TOXIC, learn, mails, request, some
+from tests.proven import compiled, proven, recognised
 from tests.proxy.capturing import decoded
 from tests.proxy.gateway import Proxy
 
@@ -167,3 +169,105 @@ async def test_a_store_that_cannot_be_used_is_said_so(proxy, monkeypatch):
     monkeypatch.setattr("proxy.operator.Catalogue", broken)
     status, error = await ask(proxy, "POST", f"/{ONE}/ignore")
     assert (status, error["error"]["code"]) == (503, "store_unavailable")
+
+
+# How far a card may serve
+
+
+@pytest.fixture
+def ramping(proxy) -> None:
+    proven(proxy.store, compiled(proxy.store, recognised(ONE)), 300, mode="manual")
+
+
+async def test_a_card_is_approved_paused_resumed_and_rolled_back(proxy, ramping):
+    status, found = await ask(proxy, "POST", f"/{ONE}/approve", {"max_traffic": 0.1, "why": "looks good"})
+    assert (status, found["stage"], found["traffic"], found["card"]) == (200, "ramping", 0.1, f"{ONE}@1")
+    status, found = await ask(proxy, "POST", f"/{ONE}/pause", {"why": "a complaint"})
+    assert (status, found["stage"], found["traffic"], found["reason"]) == (200, "paused", 0.0, "a complaint")
+    status, found = await ask(proxy, "POST", f"/{ONE}/resume")
+    assert (status, found["stage"]) == (200, "shadowing")
+    status, found = await ask(proxy, "POST", f"/{ONE}/rollback")
+    assert (status, found["stage"], found["card"]) == (200, "kept", None)
+    async with proxy.http.get(f"{proxy.url}/admin/audit") as answer:
+        entries = (await answer.json())["audit"]
+    assert [(e["who"], e["act"], e["why"]) for e in entries] == [
+        ("admin", "approve", "looks good"),
+        ("admin", "pause", "a complaint"),
+        ("admin", "resume", ""),
+        ("admin", "rollback", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        (None, 0.98),
+        ({}, 0.98),
+        ({"max_traffic": "10%"}, 0.1),
+        ({"max_traffic": 1}, 0.98),
+        ({"max_traffic": "0.5"}, 0.5),
+    ],
+)
+async def test_a_share_is_a_number_or_percent_and_may_be_left_out(proxy, ramping, body, most):
+    assert (await ask(proxy, "POST", f"/{ONE}/approve", body))[1]["traffic"] == pytest.approx(most)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"max_traffic": 0}, 400, "max_traffic"),
+        ({"max_traffic": -0.1}, 400, "max_traffic"),
+        ({"max_traffic": 10}, 400, "max_traffic"),
+        ({"max_traffic": True}, 400, "max_traffic"),
+        ({"max_traffic": None}, 400, "max_traffic"),
+        ({"max_traffic": "1"}, 400, "max_traffic"),
+        ({"max_traffic": [0.1]}, 400, "max_traffic"),
+        ({"why": 7}, 400, "why"),
+        ([], 400, None),
+    ],
+)
+async def test_what_is_wrong_with_an_approval_approves_nothing(proxy, ramping, body, status, param):
+    found, error = await ask(proxy, "POST", f"/{ONE}/approve", body)
+    assert (found, error["error"]["param"]) == (status, param)
+    assert Registry(proxy.store).state(ONE).traffic == 0.0
+
+
+@pytest.mark.parametrize("act", ["approve", "pause", "resume", "rollback"])
+async def test_a_task_without_a_card_is_a_conflict_an_unknown_one_is_not_found(proxy, act):
+    assert (await ask(proxy, "POST", f"/nope/{act}"))[0] == 404
+    Registry(proxy.store).adopt(recognised(ONE), [])
+    status, error = await ask(proxy, "POST", f"/{ONE}/{act}")
+    assert (status, error["error"]["code"]) == (409, "not_now")
+    assert "has no card: it is observing" in error["error"]["message"]
+
+
+@pytest.mark.parametrize("act", ["approve", "pause", "resume", "rollback"])
+async def test_ruling_needs_the_token_where_one_is_set(run, act):
+    proxy = await run(auth={"admin_token": "admin-token-1"})
+    compiled(proxy.store, recognised(ONE))
+    before = Registry(proxy.store).state(ONE)
+    assert (await ask(proxy, "POST", f"/{ONE}/{act}"))[0] == 403
+    assert Registry(proxy.store).state(ONE) == before
+    async with proxy.http.get(f"{proxy.url}/admin/audit") as answer:
+        assert answer.status == 403
+
+
+async def test_an_adopted_task_is_listed_and_shown_with_its_proof(proxy, ramping):
+    found = {one["name"]: one for one in (await ask(proxy, "GET", ""))[1]["recognised"]}
+    assert (found[ONE]["stage"], found[ONE]["adopted"][0]["pairs"]) == ("shadowing", 300)
+    status, shown = await ask(proxy, "GET", f"/{ONE}")
+    assert (status, shown["proof"]["pairs"], shown["templates"]) == (200, 300, found[ONE]["templates"])
+
+
+async def test_a_variant_of_enumerated_values_is_ruled_by_its_own_name(proxy):
+    proven(proxy.store, compiled(proxy.store, recognised(f"{ONE}~1a2b3c4d")), 300, mode="manual")
+    status, error = await ask(proxy, "POST", f"/{ONE}/approve")
+    assert (status, f"say which one: {ONE}~1a2b3c4d" in error["error"]["message"]) == (404, True)
+    assert (await ask(proxy, "POST", f"/{ONE}~1a2b3c4d/approve"))[0] == 200
+    assert (await ask(proxy, "GET", f"/{ONE}~1a2b3c4d"))[1]["standing"]["stage"] == "live"
+
+
+async def test_forgetting_a_task_forgets_its_card(proxy, ramping):
+    assert (await ask(proxy, "DELETE", f"/{ONE}"))[0] == 200
+    assert Registry(proxy.store).adopted() == {}
+    assert proxy.store.keys("card:") == []

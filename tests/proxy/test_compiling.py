@@ -84,7 +84,7 @@ async def test_what_a_person_got_wrong_is_one_message_and_code_2(cuecard, config
     unknown = await cuecard("compile", "moood")
     assert (unknown.exit_code, unknown.stderr) == (
         2,
-        "cuecard: no task 'moood' is declared; `cuecard tasks` lists them\n",
+        "cuecard: no task 'moood' is declared, or was taken up for a compile; `cuecard tasks` lists them\n",
     )
     config.write_text(config.read_text().replace("tasks:", "taks:"))
     assert "did you mean `tasks`?" in (await cuecard("compile", "mood")).stderr

@@ -318,6 +318,29 @@ def test_what_was_recognised_and_adopted_waits_for_mode_auto(ordered, view_of):
     assert decide(call, replace(snapshot, adopted={"found-mood": kept}), {}, "auto").reason == "kept"
 
 
+def test_ignoring_a_task_ends_its_card_before_it_is_looked_at(ordered, view_of):
+    call = ordered()
+    view = view_of(replace(MOOD, name="found-mood", trust="proven"), TaskState("live"), model="fake-nano")
+    decision = decide(call, replace(recognising(call, ignored=True), adopted={"found-mood": view}), {}, "auto")
+    assert (decision.card, decision.reason, decision.view) == (None, "ignored", None)
+
+
+@pytest.mark.parametrize("by", ["a person", "its evidence"])
+@pytest.mark.parametrize("trust", ["declared", "proven"])
+@pytest.mark.parametrize("way", ["task:", "header", "recognised"])
+def test_a_paused_card_serves_nobody_however_its_task_is_named(ordered, chat, call_of, view_of, by, trust, way):
+    """Whatever its state became since: a compile ends with a card that is live."""
+    state = TaskState("live") if by == "a person" else TaskState("paused", traffic=0.0)
+    task = replace(MOOD, name="found-mood", trust=trust)
+    view = replace(view_of(task, state, model="fake-nano"), paused="a complaint" if by == "a person" else "")
+    call = call_of(chat(model="task:found-mood")) if way == "task:" else ordered()
+    call.named = call.named or ("found-mood" if way == "header" else None)
+    known = recognising(ordered())
+    snapshot = replace(known, **{"adopted" if way == "recognised" else "tasks": {"found-mood": view}})
+    decision = decide(call, snapshot, {}, "auto")
+    assert (decision.card, decision.reason) == (None, "paused")
+
+
 def test_free_chat_is_of_no_task_and_says_so(ordered):
     call = ordered()
     decision = decide(call, recognising(call, catch_all=True), {})

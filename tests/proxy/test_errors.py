@@ -8,6 +8,7 @@ from proxy import errors
 from proxy.errors import (
     BadRequestError,
     ClientTooSlowError,
+    ConflictError,
     ForbiddenError,
     HeadersTooLargeError,
     NotAllowedError,
@@ -26,6 +27,7 @@ KINDS = [
     (NotAllowedError, 401, "invalid_request_error", "invalid_api_key"),
     (ForbiddenError, 403, "invalid_request_error", "forbidden"),
     (NotFoundError, 404, "invalid_request_error", "model_not_found"),
+    (ConflictError, 409, "invalid_request_error", "not_now"),
     (ClientTooSlowError, 408, "invalid_request_error", "request_timeout"),
     (TooLargeError, 413, "invalid_request_error", "request_too_large"),
     (HeadersTooLargeError, 431, "invalid_request_error", "headers_too_large"),

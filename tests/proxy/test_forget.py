@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from compiler.example import Example
 from compiler.ledger import Charge, Ledger, Tally
 from compiler.observation import FOLDER, Observation, Observations
 from compiler.pricing import Usage
 from compiler.recognition.catalogue import Catalogue
+from compiler.registry import Registry
 from compiler.store import Store
+from compiler.task import Task
 from proxy.cli import main
 from tests.learned import SUMMARY, TITLE, TOXIC, learn, some
 from tests.proxy.capturing import decoded
@@ -59,7 +62,7 @@ def test_it_deletes_what_is_named_and_says_how_many(tmp_path, arguments, number,
     done = forget(tmp_path, *arguments)
     assert (done.exit_code, done.stderr) == (0, "")
     assert f"forgotten: {number} captured requests" in done.stdout
-    assert "what stays: declared tasks and their examples, cards, sums of cost" in done.stdout
+    assert "what stays: declared tasks with your examples and their cards, sums of cost" in done.stdout
     assert left(tmp_path) == stays
 
 
@@ -120,7 +123,7 @@ def test_a_recognised_task_goes_with_all_that_was_learned_of_it(tmp_path, learne
     assert (
         f"forgotten: 20 captured requests and their answers, and 1 template(s) learned from them, {of}\n" in done.stdout
     )
-    assert f"what stays: declared tasks and their examples, cards, sums of cost ({booked})" in done.stdout
+    assert f"what stays: declared tasks with your examples and their cards, sums of cost ({booked})" in done.stdout
     assert words not in decoded(learned)
     assert words not in decoded(learned / FOLDER)
     assert len(known(learned)) == 2
@@ -156,6 +159,16 @@ def test_an_unknown_name_is_told_the_names_there_are(tmp_path, learned):
     assert done.exit_code == 2
     assert f"known: {TASK}, declared, mood, summarise-mail-colleague-one-sentence, write-title-article" in done.stderr
     assert len(known(learned)) == 3
+
+
+def test_a_task_that_is_no_longer_configured_is_known_by_what_it_learned(tmp_path):
+    with Store(tmp_path / "store") as store:
+        registry = Registry(store)
+        registry.declare({"gone": (Task("gone", "Tell the mood."), [])}, "config")
+        registry.add_examples("gone", [Example("secret 7", "yes")])
+        registry.declare({}, "config")
+    assert forget(tmp_path, "gone").exit_code == 0
+    assert "secret 7" not in decoded(tmp_path / "store")
 
 
 def test_it_is_known_by_the_name_that_a_person_gave_it_and_by_its_templates_id(tmp_path, learned):

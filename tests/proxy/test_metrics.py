@@ -88,3 +88,15 @@ def test_a_task_is_in_one_stage(run):
     assert stages == ['cuecard_task_stage{stage="kept",task="mood"} 1.0']
     assert 'cuecard_task_traffic_ratio{task="mood"} 0.0' in out
     assert 'cuecard_task_loss_bound_ratio{task="mood"} 0.04' in out
+
+
+def test_a_task_that_a_person_paused_is_paused_whatever_its_state_says(run):
+    out = run(
+        "from compiler.ledger import Incumbent; from compiler.registry import TaskState, TaskView\n"
+        "from compiler.task import Task; task = Task('mood', 'd')\n"
+        "metrics.tasks({'mood': TaskView(task, TaskState('live'), None, Incumbent(), 'a complaint')}, {'mood': 0.02})\n"
+        "print(exposition().decode())"
+    )
+    stages = [line for line in out.splitlines() if line.startswith("cuecard_task_stage{") and line.endswith(" 1.0")]
+    assert stages == ['cuecard_task_stage{stage="paused",task="mood"} 1.0']
+    assert 'cuecard_task_loss_bound_ratio{task="mood"} 0.02' in out

@@ -14,12 +14,15 @@ from compiler.ledger import Charge, Ledger, Tally
 from compiler.pricing import Usage
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry
+from compiler.rollout import Rollout
 from compiler.store import Store
 from proxy.cli import main
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
 from proxy.seen import seen_tasks
+from proxy.share import in_percent
 from tests.learned import SUMMARY, TITLE, TOXIC, learn, observed, request, some
+from tests.proven import CONTROL, compiled, proven, recognised
 
 CONFIG = """
 upstreams: {x: {base_url: "http://127.0.0.1:9/v1", api_key: none}}
@@ -136,6 +139,7 @@ def test_the_json_has_all_of_a_task(run, folder):
         "tenant": "default",
         "calls": 30,
         "calls_a_day": 30.0,
+        "adopted": [],
     }
     assert template["learned_from"] == 20
     assert template["text"].startswith("user: Decide whether the comment is toxic.")
@@ -207,6 +211,122 @@ def _recognised(store: Store, prompt: str) -> str:
     return found.variant if found else ""
 
 
+# Of those that are compiled and proven
+
+
+def prove(folder, name, pairs=300, **more):
+    with Store(folder / "store") as store:
+        return proven(store, compiled(store, recognised(name)), pairs, **more)
+
+
+def test_a_task_that_is_proven_shows_where_it_stands(run, folder):
+    share = in_percent(0.02 / prove(folder, ONE, 150).bound)
+    text = run("tasks").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith(ONE)] == [[ONE, "ramping"]]
+    said = " ".join(text.split())
+    assert f"> ramping, serves {share} by {ONE}@1 on fake-nano: at most 3.7% worse, 95 % sure (150 pairs)" in said
+    one = listed(run)[ONE]
+    (stand,) = one["adopted"]
+    assert (one["stage"], stand["stage"], stand["card"], stand["pairs"]) == ("ramping", "ramping", f"{ONE}@1", 150)
+    assert stand["traffic"] == pytest.approx(0.02 / stand["bound"])
+
+
+def test_variants_are_tasks_of_their_own_each_with_its_stage(run, folder):
+    share = in_percent(0.02 / prove(folder, f"{ONE}~1a2b3c4d", 150).bound)
+    prove(folder, f"{ONE}~5e6f7a8b", 30, worse=10)
+    assert listed(run)[ONE]["stage"] == "mixed"
+    said = " ".join(run("tasks").stdout.split())
+    assert f"> ~1a2b3c4d: ramping, serves {share} by" in said
+    assert "> ~5e6f7a8b: kept, serves nothing" in said
+    said = run("show", ONE).stdout
+    assert f"{ONE}~1a2b3c4d: ramping" in said
+    assert f"proof 1 of {ONE}~5e6f7a8b@1" in run("show", f"{ONE}~5e6f7a8b").stdout
+
+
+def test_an_ignored_task_is_shown_as_ignored_whatever_it_was(run, tasks, folder):
+    prove(folder, ONE)
+    tasks("ignore", ONE)
+    one = listed(run)[ONE]
+    assert (one["stage"], one["adopted"][0]["stage"], one["adopted"][0]["traffic"]) == ("ignored", "ignored", 0.0)
+    assert "> ignored, serves nothing" in run("tasks").stdout
+    assert "ignored: its card, as it stood, serves nothing" in run("show", ONE).stdout
+    tasks("ignore", "--undo", ONE)
+    assert listed(run)[ONE]["stage"] == "live"
+
+
+def test_show_has_template_card_evidence_gates_spend_and_what_was_said(run, folder):
+    prove(folder, ONE, mode="manual")
+    with Store(folder / "store") as store:
+        Rollout(store).approve(ONE, most=0.1, who="anna", why="looks good", control=CONTROL)
+    book(folder, CALL._replace(role="shadow", route="-", cost=0.02), CALL._replace(role="judge", route="-", cost=0.01))
+    text = run("show", ONE).stdout
+    said = " ".join(text.split())
+    for part in (
+        "user: Decide whether the comment is toxic.",
+        f"card {ONE}@1 for fake-nano",
+        "[system]\nSay yes or no.\n",
+        f"proof 1 of {ONE}@1",
+        "300 pairs, at most 1.8 % worse (95 % sure), margin 2 %",
+        "pairs by outcome: same 300",
+        "100 % |",
+        "2 % |---",
+        "passed  loss     at most 1.8 % worse (95 % sure);",
+        "passed  latency  as fast as your model, or faster",
+        "passed  money    $0.3000 where your model takes $3.0000",
+        "spent on proving so far: $0.0300",
+        f"approved: {ONE}@1; at most 10 % of the requests",
+        f"anna approve ({ONE}@1, at most 10 %): looks good",
+    ):
+        assert part in text or part in said, part
+    drawn = text[text.index("proof 1 of") :]
+    assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_the_json_of_a_proven_task_has_its_proof(run, folder):
+    before = prove(folder, ONE)
+    found = json.loads(run("show", ONE, "--json").stdout)
+    assert found["name"] == ONE
+    assert found["standing"] == found["adopted"][0]
+    proof = found["proof"]
+    assert (proof["card"], proof["pairs"], proof["bound"]) == (f"{ONE}@1", 300, before.bound)
+    assert proof["history"][-1] == [*before.history[-1]]
+    assert {gate["name"] for gate in proof["gates"]} == {"loss", "drift", "judge", "latency", "money"}
+    assert (found["said"], found["audit"]) == ({"approved": "", "most": 1.0, "paused": ""}, [])
+
+
+def test_a_declared_task_is_shown_with_its_proof(run, folder):
+    with Store(folder / "store") as store:
+        task = Registry(store).tasks()["declared"][0]
+        proven(store, compiled(store, task), 300)
+    assert "proof 1 of declared@1" in run("show", "declared").stdout
+    assert json.loads(run("show", "declared", "--json").stdout)["proof"]["pairs"] == 300
+    (declared,) = json.loads(run("tasks", "--json").stdout)["declared"]
+    assert declared["standing"]["traffic"] == 0.98
+    assert "98 %" in run("tasks").stdout
+
+
+def test_the_proof_of_an_older_card_is_none_of_this_one(run, folder):
+    prove(folder, ONE)
+    with Store(folder / "store") as store:
+        compiled(store, recognised(ONE))
+    assert "no proof of this card was begun yet" in run("show", ONE).stdout
+    assert listed(run)[ONE]["adopted"][0]["bound"] is None
+
+
+def test_a_task_that_was_rolled_back_for_good_is_json_for_everybody(run, folder):
+    prove(folder, ONE)
+    with Store(folder / "store") as store:
+        Rollout(store).rollback(ONE, who="anna")
+    text = run("show", ONE, "--json").stdout
+    assert "Infinity" not in text
+    assert json.loads(text)["state"]["retry_at"] is None
+    shown = run("show", ONE).stdout
+    assert f"{ONE}: kept (rolled back)" in shown
+    assert "proof of this card" not in shown, "there is none"
+    assert "anna  rollback" in shown
+
+
 # What a person decides
 
 
@@ -273,6 +393,19 @@ def test_tasks_become_one_under_the_first_name(run, tasks, folder):
     assert "(and 1 more)" in run("tasks").stdout
     with Store(folder / "store") as store:
         assert {_recognised(store, prompt) for prompt in (TOXIC, SUMMARY)} == {TWO}
+
+
+def test_a_renamed_task_keeps_its_card_and_its_proof(run, tasks, folder):
+    prove(folder, ONE)
+    tasks("rename", ONE, "moderation")
+    one = listed(run)["moderation"]
+    assert (one["stage"], one["adopted"][0]["card"], one["adopted"][0]["pairs"]) == ("live", "moderation@1", 300)
+
+
+def test_merged_tasks_are_observed_anew(run, tasks, folder):
+    prove(folder, ONE)
+    tasks("merge", TWO, ONE)
+    assert (listed(run)[TWO]["stage"], listed(run)[TWO]["adopted"]) == ("observing", [])
 
 
 def test_tasks_of_two_tenants_are_never_one(tasks, folder):
