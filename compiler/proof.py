@@ -93,7 +93,12 @@ class Proof:
     @property
     def bound(self) -> float:
         """At most so much worse, with 95 % confidence. 1 where nobody can tell."""
-        return 1.0 if self.kappa is None else self.evidence.bound(self.kappa)
+        return 1.0 if self.sight is None else self.evidence.bound(self.sight)
+
+    @property
+    def sight(self) -> float | None:
+        """κ where a judge's word is in the evidence, None while it is not known; 1 where all was settled without."""
+        return self.kappa if self.outcomes["judged"] else 1.0
 
     @property
     def was_good(self) -> bool:
@@ -140,9 +145,9 @@ def standing(proof: Proof, control: float, *, pairs_per_call: float = 1.0) -> St
         return Standing("kept", 0.0, f"much worse where your model answers {which}")
     if proof.priced >= ENOUGH_MONEY and proof.usd[1] >= proof.usd[0]:
         return Standing("kept", 0.0, "saves nothing: it costs as much as your model, with what falls back to it")
-    if proof.kappa is not None and proof.kappa < TRUSTED:
-        return Standing("shadowing", 0.0, f"the judge can't tell good answers from bad ones (κ = {proof.kappa:.2f})")
-    if proof.kappa is None:
+    if proof.sight is not None and proof.sight < TRUSTED:
+        return Standing("shadowing", 0.0, f"the judge can't tell good answers from bad ones (κ = {proof.sight:.2f})")
+    if proof.sight is None:
         return Standing("shadowing", 0.0, "the judge is not calibrated yet")
     if slow := slower(proof):
         return Standing("shadowing", 0.0, slow)

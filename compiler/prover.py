@@ -189,7 +189,7 @@ class Prover:
             proof = await asyncio.to_thread(self._proof, view.task, card)
             if proof is None:
                 return False
-            if proof.kappa is None and proof.pairs >= PROMISING and not proof.evidence.futility.futile:
+            if proof.sight is None and proof.pairs >= PROMISING and not proof.evidence.futility.futile:
                 await self._calibrate(view.task, card, proof)
             batch = await asyncio.to_thread(self._next, name, proof.position)
             if batch:

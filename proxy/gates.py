@@ -50,6 +50,8 @@ def _drift(proof: Proof) -> tuple[str, bool | None, Figures]:
 def _judge(proof: Proof) -> Iterator[tuple[str, bool | None, Figures]]:
     if proof.scoring.judge is None:
         yield "judge", True, "none: every answer that differs counts as worse"
+    elif not proof.outcomes["judged"]:
+        yield "judge", True, f"{proof.scoring.judge} was not needed: no answers differ"
     elif proof.kappa is None:
         yield "judge", None, f"{proof.scoring.judge} is not calibrated yet"
     else:

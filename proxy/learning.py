@@ -34,6 +34,7 @@ from proxy.settings import Settings
 log = logging.getLogger("cuecard.learning")
 
 GAUGES_EVERY = 1.0  # seconds
+PROOFS_EVERY = 5.0  # a bound moves with every pair, of which nobody is told
 LOOK_EVERY = 0.5  # whether the store is still the one in its folder
 PURGE_EVERY = 3_600.0  # closed accounts, answers kept for a compile, hours past the ledger's keeping
 RECOVER_EVERY = 1.0  # what killed workers had noted
@@ -123,10 +124,12 @@ async def _end_when_replaced(store: Store) -> None:
 
 
 async def _show_stages(registry: Registry, metrics: Metrics) -> None:
-    shown = -1
+    shown, at = -1, 0.0
     while True:
+        now = asyncio.get_running_loop().time()
         try:
-            if (generation := registry.generation()) != shown:
+            if (generation := registry.generation()) != shown or now - at >= PROOFS_EVERY:
+                at = now
                 snapshot = registry.snapshot()
                 metrics.tasks({**snapshot.tasks, **snapshot.adopted}, Proofs(registry.store).bounds())
                 shown = generation

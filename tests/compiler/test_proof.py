@@ -19,8 +19,8 @@ def ran(position: int, d: float = 0.0, **more: Any) -> Ran:
     return found._replace(**more)
 
 
-def filled(number: int, **more: Any) -> Proof:
-    found = proof()
+def filled(number: int, *, kappa: float | None = 1.0, **more: Any) -> Proof:
+    found = proof(kappa=kappa)
     for position in range(number):
         found.add(ran(position, **more))
     return found
@@ -65,7 +65,9 @@ def test_pairs_of_another_model_are_no_evidence_and_end_the_proof():
 def test_a_bound_that_a_judge_does_not_carry_is_none():
     found = filled(300)
     assert found.bound < 0.02
-    assert replace(found, kappa=0.6).bound == pytest.approx(found.bound / 0.6)
+    assert replace(found, kappa=None).bound == found.bound, "nothing was judged"
+    found.outcomes["judged"] += 1
+    assert replace(found, kappa=0.6).bound == pytest.approx(replace(found, kappa=1.0).bound / 0.6)
     assert replace(found, kappa=0.4).bound == replace(found, kappa=None).bound == 1.0
 
 
@@ -77,8 +79,8 @@ def test_a_bound_that_a_judge_does_not_carry_is_none():
         (filled(600), "ramping", "still rare"),
         (filled(700), "live", "95 % sure"),
         (filled(20, d=1.0), "kept", "worse than your model"),
-        (replace(filled(300), kappa=0.3), "shadowing", "can't tell"),
-        (replace(filled(300), kappa=None), "shadowing", "not calibrated"),
+        (filled(300, scored=Scored(0.0, "judged"), kappa=0.3), "shadowing", "can't tell"),
+        (filled(300, scored=Scored(0.0, "judged"), kappa=None), "shadowing", "not calibrated"),
         (filled(300, seconds=(1.0, 1.4)), "shadowing", "slower"),
         (filled(300, usd=(0.001, 0.001)), "kept", "saves nothing"),
     ],

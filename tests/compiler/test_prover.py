@@ -185,7 +185,7 @@ async def test_in_mode_manual_a_person_lets_it_serve_as_much_as_they_say(
     one = prover(mode=lambda task: "manual")
     await proven(one, store, observations, texts(300))
     assert registry.state("mood").traffic == 0 and "cuecard approve" in registry.state("mood").reason
-    Rollout(store).approve("mood", most=0.1, who="ada")
+    Rollout(store).approve("mood", most=0.1, who="ada", control=0.02)
     observations.add(texts(8, 300))
     await until_idle(one)
     assert registry.state("mood").traffic == 0.1

@@ -1,6 +1,7 @@
 """Each gate with its figures, from what a proof's pairs showed."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -77,7 +78,7 @@ def test_only_labels_have_segments():
 
 @pytest.mark.parametrize(("kappa", "mark"), [(None, "waits"), (0.4, "closed"), (0.9, "passed")])
 def test_a_judge_has_to_tell_good_from_bad(kappa, mark):
-    found = proof(kappa=kappa)
+    found = proof(kappa=kappa, outcomes=Counter(judged=1))
     found.scoring = replace(found.scoring, judge="fake-judge")
     assert marks(found)["judge"] == mark
     assert "fake-judge" in reason(found, "judge")
