@@ -19,7 +19,7 @@ from compiler.card import Card
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
-from proxy.app import build_runner
+from proxy.app import READY, build_runner
 from proxy.count_server import serve_counts
 from proxy.counting import SOCKET
 from proxy.declare import configured_tasks
@@ -99,6 +99,7 @@ async def running(fake: FakeUpstream | RawUpstream, folder: Path, **more: Any) -
                 async with asyncio.timeout(PATIENCE):
                     while proxy.gateway.snapshots.current.generation == 0:
                         await proxy.gateway.snapshots.next()
+                    await runner.app[READY].wait()
                 yield proxy
         finally:
             await runner.cleanup()
