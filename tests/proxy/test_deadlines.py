@@ -1,6 +1,6 @@
 from random import Random
 
-from proxy.deadlines import ENOUGH, REMEMBERED, Deadlines
+from proxy.deadlines import ENOUGH, LEAST, REMEMBERED, Deadlines
 
 
 def test_until_enough_is_known_the_configured_time_holds():
@@ -40,3 +40,10 @@ def test_it_is_the_same_as_if_all_were_sorted_each_time():
         deadlines.record("mood", seconds)
         recent = sorted(times[max(0, count - REMEMBERED) : count])
         assert deadlines.of("mood") == (recent[int(len(recent) * 0.95)] if count >= ENOUGH else 2.0)
+
+
+def test_within_a_twentieth_of_a_second_nobody_is_late():
+    deadlines = Deadlines(2.0)
+    for _ in range(ENOUGH):
+        deadlines.record("mood", 0.001)
+    assert deadlines.of("mood") == LEAST
