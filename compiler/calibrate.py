@@ -9,6 +9,7 @@ from typing import Any
 from compiler.degrade import RULES as DEGRADING
 from compiler.degrade import Planted, Recorded, plant
 from compiler.errors import CalibrationFailed, ModelBusy, ModelFailed
+from compiler.evidence import TRUSTED
 from compiler.gather import gather
 from compiler.judge import RULES as JUDGING
 from compiler.judge import Judge, Verdict
@@ -17,7 +18,6 @@ from compiler.score import Answer, Pair, Question, score
 from compiler.task import Contract
 
 ENOUGH = 60  # planted degradations, and as many pairs of the incumbent against itself
-LOWEST_KAPPA = 0.5  # a judge that sees less than half of a loss promotes nothing
 MAX_FAILED = 0.1  # share of the questions whose calls may fail; more is an outage, and says nothing of the judge
 
 Bound = Callable[[Sequence[float], Sequence[float]], float]
@@ -50,7 +50,7 @@ class Calibration:
 
     @property
     def promotes(self) -> bool:
-        return self.kappa >= LOWEST_KAPPA
+        return self.kappa >= TRUSTED
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ class Ran(NamedTuple):
     candidate: str
     seconds: tuple[float, float] | None
     usd: tuple[float | None, float | None]
-    time: float  # Unix seconds
 
 
 class Standing(NamedTuple):
@@ -41,8 +40,8 @@ class Standing(NamedTuple):
 
 @dataclass
 class Proof:
-    """Of one card, against one snapshot of the incumbent. `number`: how many were begun for the task, with this one;
-    `position`: of the last observation that is in it. `kappa` None: not known yet.
+    """Of one card, against one snapshot of the incumbent. `position`: of the last observation that is in it; `kappa`
+    None: not known yet.
 
     `history`: (pairs, bound), thinned out as it grows.
     """

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from compiler.adopt import adopted, examples_of, unfit
 from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibrate
@@ -16,7 +17,7 @@ from compiler.degrade import Recorded as Answered
 from compiler.errors import BudgetExceeded, CalibrationFailed, JudgeIsArm, ModelBusy, ModelFailed
 from compiler.evidence import Evidence, kappa_lower_bound
 from compiler.example import Example
-from compiler.judge import Judge, check, scoring_of, secret
+from compiler.judge import Judge, scoring_of, secret
 from compiler.llm import Llm, Purpose
 from compiler.observation import Observation, Observations
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
@@ -24,14 +25,13 @@ from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
 from compiler.registry import RESUMED, Registry, TaskView
 from compiler.rollout import Rollout, allowed
-from compiler.score import Answer
+from compiler.score import Answer, Scoring
 from compiler.shadow import Shadow, input_of, most_tokens
 from compiler.store import Store
 from compiler.task import Mode, Task
 
 log = logging.getLogger("cuecard.prover")
 
-EVERY = 0.5  # seconds
 LOOK = 5.0  # between looks for tasks to take up
 BATCH = 8  # pairs under way at once
 CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
@@ -42,6 +42,7 @@ DAY = 86_400.0
 RECENT = 200  # examples of a task, the newest
 NOTICED = 0.01  # more traffic than before, for which workers read the tasks anew; less is told at once
 PROMISING = 50  # pairs before a judge is calibrated
+RECOGNISED = Task("any", "", recognised=True)  # all recognised ones have one mode
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,11 @@ class Prover:
         self._looked = 0.0
         self._learned = (0, 0)  # what was known of the traffic when this step began
 
-    async def run(self) -> None:
-        """Until cancelled. Raises StoreError."""
-        while True:
-            if not await self.step():
-                await asyncio.sleep(EVERY)
-
     async def step(self) -> bool:
-        """A batch of every task's pairs; whether there were any. Nothing is spent while Cuecard is off."""
+        """A batch of every task's pairs; whether there were any. Nothing is spent while Cuecard is off, nor is anything
+        read where no task's mode lets it be proven. Raises StoreError."""
+        if not await asyncio.to_thread(self._has_work):
+            return False
         await asyncio.to_thread(self._read)
         if await asyncio.to_thread(self._registry.is_off):
             return False
@@ -106,6 +104,10 @@ class Prover:
             if self._resting.get(view.task.name, 0.0) <= time.monotonic():
                 worked |= await self._prove(view)
         return worked
+
+    def _has_work(self) -> bool:
+        declared = (task for task, _ in self._registry.tasks().values() if task.trust == "proven")
+        return any(self._terms.mode(task) != "observe" for task in (RECOGNISED, *declared))
 
     def _read(self) -> None:
         self._learned = self._catalogue.learned_at()
@@ -209,13 +211,13 @@ class Prover:
         spent."""
         if self._registry.is_off():
             return None
-        scoring = scoring_of(card.contract, self._judge_of(task, card))
+        scoring = self._scoring(task, card)
         proof = self._proofs.get(task.name)
         if proof is None or (proof.card, proof.scoring) != (card.label, scoring) or proof.is_over(STRANGE):
             with self._store.transact():
                 if self._registry.task(task.name) != task:
                     return None
-                proof = self._begun(task, card)
+                proof = self._begun(task, card, scoring)
             log.info("%s: proof %d begins", card.label, self._proofs.begun(task.name))
         return proof
 
@@ -226,38 +228,38 @@ class Prover:
             if proof and card and proof.card == card.label and not proof.is_over(STRANGE):
                 self._stand(view.task, proof.card, standing(proof, self._terms.control))
 
-    def _begun(self, task: Task, card: Card) -> Proof:
+    def _begun(self, task: Task, card: Card, scoring: Scoring) -> Proof:
         """From what is recorded from now on: what came before may be in the card."""
         margin = self._terms.margin_text if card.contract.kind == "text" else self._terms.margin
-        judge = self._judge_of(task, card)
         number = self._proofs.begun(task.name) + 1
         proof = Proof(
             card.label,
-            scoring_of(card.contract, judge),
+            scoring,
             Evidence(margin, number),
             self._recorded.position(),
-            kappa=None if judge else 1.0,
+            kappa=None if scoring.judge else 1.0,
             since=time.time(),
         )
         self._proofs.begin(task.name, proof)
         self._stand(task, proof.card, Standing("shadowing", 0.0, "its proof begins"))
         return proof
 
-    def _judge_of(self, task: Task, card: Card) -> str | None:
-        """None where no judge can be had: then every difference is a loss."""
-        judge = self._llm.models.judge
-        if judge is None or self._llm.unusable(judge):
-            return None
-        try:
-            check(judge, [card.model, *([task.incumbent] if task.incumbent else [])])
-        except JudgeIsArm:
-            return None
-        return judge
+    def _scoring(self, task: Task, card: Card) -> Scoring:
+        judge = self._judge(task, card)
+        return scoring_of(card.contract, judge.model if judge else None)
 
     def _judge(self, task: Task, card: Card) -> Judge | None:
-        judge = self._judge_of(task, card)
-        arms = [card.model, *([task.incumbent] if task.incumbent else [])]
-        return Judge(self._llm, judge, secret(self._store), arms=arms) if judge else None
+        """None where none can be had: then every difference is a loss."""
+        arms = [model for model in (card.model, task.incumbent) if model]
+        try:
+            return Judge(self._llm, model, self._nonces, arms=arms) if (model := self._llm.models.judge) else None
+        except (JudgeIsArm, ModelFailed):
+            return None
+
+    @cached_property
+    def _nonces(self) -> bytes:
+        """Read once: a batch is no time for a transaction."""
+        return secret(self._store)
 
     async def _calibrate(self, task: Task, card: Card, proof: Proof) -> None:
         """κ, once the pairs are worth it: a candidate that is clearly worse needs none. The incumbent's second answers
@@ -310,19 +312,22 @@ class Prover:
             )
 
         found = await asyncio.gather(*(one(*pair) for pair in batch), return_exceptions=True)
-        through = [ran for ran in found if isinstance(ran, Ran)]
+        through = any(isinstance(result, Ran) for result in found)
+
+        def own_fault(result: Ran | BaseException) -> bool:
+            """Others came through: it is no outage."""
+            return through and isinstance(result, ModelFailed) and not isinstance(result, ModelBusy)
+
         for (position, _), result in zip(batch, found, strict=True):
-            if isinstance(result, ModelFailed) and not isinstance(result, ModelBusy) and through:
-                key = task.name, position  # others came through: it is this one's fault, and no outage
+            if own_fault(result):
+                key = task.name, position
                 self._tries[key] = self._tries.get(key, 0) + 1
         first = next((i for i, result in enumerate(found) if not isinstance(result, Ran)), len(found))
         in_order = [ran for ran in found[:first] if isinstance(ran, Ran)]
         if not await asyncio.to_thread(self._enter, task, proof, in_order):
             await asyncio.to_thread(self._llm.forget, purpose.scope)
             return
-        if first < len(found) and isinstance(problem := found[first], BaseException):
-            if isinstance(problem, ModelFailed) and not isinstance(problem, ModelBusy) and through:
-                return  # soon again
+        if first < len(found) and isinstance(problem := found[first], BaseException) and not own_fault(problem):
             raise problem
 
     def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> bool:

@@ -23,22 +23,20 @@ class Recorded:
         self._of: dict[str, deque[int]] = {}
         self._continued: Counter[str] = Counter()
 
-    def read(self, recognition: Recognition, declared: Container[str]) -> list[str]:
-        """Take note of what is new; the tasks it is of. At most a page: more at the next call."""
+    def read(self, recognition: Recognition, declared: Container[str]) -> bool:
+        """Take note of what is new, at most a page; whether there may be more."""
         if self._epoch != self._observations.epoch():  # something was forgotten: what was noted may be gone
             self._epoch = self._observations.epoch()
             self.again()
-        touched = []
-        for number, (position, observation) in enumerate(self._observations.since(self._position)):
+        for number, (position, observation) in enumerate(self._observations.since(self._position), 1):
             self._position = position
             if name := continued(observation, recognition, declared):
                 self._continued[name] += 1
             elif name := task_of(observation, recognition, declared):
                 self._of.setdefault(name, deque(maxlen=AT_MOST)).append(position)
-                touched.append(name)
-            if number + 1 >= PAGE:
-                break
-        return touched
+            if number == PAGE:
+                return True
+        return False
 
     def again(self) -> None:
         """From the beginning: other tasks are known by now."""

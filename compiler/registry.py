@@ -88,7 +88,7 @@ class Snapshot:
     @cached_property
     def serves_recognised(self) -> bool:
         """Whether to recognise a request may save its price."""
-        return any(view.compiled and view.state.traffic > 0 for view in self.adopted.values())
+        return any(view.served > 0 for view in self.adopted.values())
 
 
 class Registry:

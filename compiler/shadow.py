@@ -1,6 +1,5 @@
 """A recorded request, run once more on the card's model, off the path: a pair."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +48,6 @@ class Shadow:
             reply.model if reply else "",
             (observation.seconds, reply.seconds) if reply else None,
             (observation.cost, reply.cost if reply else 0.0),
-            time.time(),
         )
 
     def _body(self, observation: Observation) -> dict[str, Any]:

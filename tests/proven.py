@@ -49,7 +49,7 @@ def compiled(store: Store, task: Task, *, shown: str = "a comment") -> Card:
 
 def ran(position: int, *, label: str = "yes", worse: bool = False) -> Ran:
     scored = Scored(1.0, "different") if worse else Scored(0.0, "same")
-    return Ran(position, scored, label, "fake-strong", "fake-nano", (0.5, 0.3), (0.01, 0.001), time.time())
+    return Ran(position, scored, label, "fake-strong", "fake-nano", (0.5, 0.3), (0.01, 0.001))
 
 
 def proven(store: Store, card: Card, pairs: int, *, worse: int = 0, mode: Mode = "auto") -> Proof:

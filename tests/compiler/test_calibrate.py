@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import tenacity
 
-from compiler.calibrate import LOWEST_KAPPA, Asked, Calibration, Twice, answered_twice, ask_again, calibrate
+from compiler.calibrate import Asked, Calibration, Twice, answered_twice, ask_again, calibrate
 from compiler.degrade import Recorded
 from compiler.errors import BudgetExceeded, CalibrationFailed, ModelBusy, ModelFailed
+from compiler.evidence import TRUSTED
 from compiler.judge import Judge, secret
 from compiler.ledger import Ledger
 from compiler.llm import Llm, Purpose
@@ -156,7 +157,7 @@ async def test_whatever_the_judge_the_bound_never_understates_the_loss(judge, fa
     d = fmean([(await judge.settle(pair, TELL, PURPOSE, last=True)).d for pair in pairs])
     assert not found.promotes or d / found.kappa >= 1 / 3
     assert found.promotes is (name == "sound")
-    assert name != "flips on half" or 0.2 < found.kappa < LOWEST_KAPPA
+    assert name != "flips on half" or 0.2 < found.kappa < TRUSTED
 
 
 async def test_no_verdict_counts_against_kappa_on_both_sides(judge, fake):

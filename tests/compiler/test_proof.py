@@ -15,7 +15,7 @@ def proof(**more: Any) -> Proof:
 
 def ran(position: int, d: float = 0.0, **more: Any) -> Ran:
     outcome = "same" if d == 0 else "different"
-    found = Ran(position, Scored(d, outcome), "good", "strong", "nano", (1.0, 0.5), (0.01, 0.001), 0.0)
+    found = Ran(position, Scored(d, outcome), "good", "strong", "nano", (1.0, 0.5), (0.01, 0.001))
     return found._replace(**more)
 
 
