@@ -28,7 +28,7 @@ from compiler.rollout import Rollout, allowed
 from compiler.score import Answer, Scoring
 from compiler.shadow import Shadow, input_of, most_tokens
 from compiler.store import Store
-from compiler.task import Mode, Task
+from compiler.task import Mode, Task, of_variant
 
 log = logging.getLogger("cuecard.prover")
 
@@ -126,10 +126,10 @@ class Prover:
         by_name = {task.name: task for task in self._recognition.tasks.values()}
         with self._store.transact():
             own, known = self._registry.adopted(), self._catalogue.tasks()
-            gone = [name for name in own if name.partition("~")[0] not in known]
+            gone = [name for name in own if of_variant(name) not in known]
             self._registry.drop([*gone, *filter(self._is_conversation, own)])
         for name in self._recorded.names():
-            found = by_name.get(name.partition("~")[0])
+            found = by_name.get(of_variant(name))
             its = [templates[id_] for id_ in found.templates if id_ in templates] if found else []
             if found and its and not found.ignored and unfit(its) is None and not self._is_conversation(name):
                 self._take_up_one(adopted(name, its), own.get(name))

@@ -12,7 +12,7 @@ from compiler.generation import bump, generation
 from compiler.ledger import Incumbent, Ledger
 from compiler.recognition.catalogue import NOTHING, Catalogue, Recognition
 from compiler.store import Store
-from compiler.task import Task
+from compiler.task import Task, of_variant
 
 Stage = Literal["observing", "compiling", "shadowing", "ramping", "live", "kept", "paused"]
 STAGES: tuple[Stage, ...] = ("observing", "compiling", "shadowing", "ramping", "live", "kept", "paused")
@@ -177,7 +177,7 @@ class Registry:
         state = self.state(name)
         card = self.card(name, state.version) if state.version else None
         paused = self._store.get(f"said:{name}", {}).get("paused", "")
-        return TaskView(task, state, card, Ledger(self._store).incumbent(name.partition("~")[0]), paused)
+        return TaskView(task, state, card, Ledger(self._store).incumbent(of_variant(name)), paused)
 
     def declare(self, declared: Mapping[str, tuple[Task, Sequence[Example]]], origin: Origin) -> None:
         """From `config`: exactly these, what the configuration no longer names is gone. From `admin`: these as well."""

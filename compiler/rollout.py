@@ -10,7 +10,7 @@ from compiler.proof import Proofs, Standing, standing
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry, TaskView
 from compiler.store import Store
-from compiler.task import Mode
+from compiler.task import Mode, of_variant
 
 KEPT_ENTRIES = 1_000  # of the audit log
 Act = Literal["approve", "pause", "resume", "rollback"]
@@ -75,7 +75,7 @@ class Rollout:
         view, card = self._with_card(task)
         if view.task.trust != "proven":
             raise NotNow(f"{task!r} has `trust: declared`: its card serves without a proof, and waits for nobody")
-        found = Catalogue(self._store).tasks().get(task.partition("~")[0]) if view.task.recognised else None
+        found = Catalogue(self._store).tasks().get(of_variant(task)) if view.task.recognised else None
         if found and found.ignored:
             raise NotNow(f"{found.name!r} is ignored; `cuecard tasks ignore --undo {found.name}` comes first")
         if view.stage == "paused":
@@ -133,7 +133,7 @@ class Rollout:
         return view, view.compiled
 
     def _unknown(self, task: str) -> str:
-        variants = [name for name in self._registry.adopted() if name.partition("~")[0] == task]
+        variants = [name for name in self._registry.adopted() if of_variant(name) == task]
         if variants:
             return f"the values in {task!r} make tasks of their own, say which one: {', '.join(sorted(variants))}"
         return f"no task {task!r} with a card; `cuecard tasks` lists them"

@@ -68,5 +68,10 @@ class Task:
         return cls(**fields)
 
 
+def of_variant(name: str) -> str:
+    """The recognised task that a variant of enumerated values (`name~1a2b`) is of; any other name is its own."""
+    return name.partition("~")[0]
+
+
 def contract_from_json(data: dict[str, Any]) -> Contract:
     return Contract(data["kind"], tuple(data.get("labels", ())), tuple(data.get("keys", ())))

@@ -12,7 +12,7 @@ from compiler.observation import Observations
 from compiler.proof import Ran
 from compiler.prover import Prover, Terms
 from compiler.store import Store
-from compiler.task import Mode, Task
+from compiler.task import Mode, Task, of_variant
 from proxy.metrics import Metrics
 from proxy.observing import open_observations
 from proxy.savings import Possible, possible_savings, terms_of
@@ -60,7 +60,7 @@ class Estimates:
             found = possible_savings(Ledger(self._store), {}, self._terms)
             self._found = {possible.task: possible for possible in found}
             self._due = time.monotonic() + FRESH
-        return self._found.get(task.partition("~")[0])
+        return self._found.get(of_variant(task))
 
 
 def mode_of(settings: Settings, task: Task) -> Mode:

@@ -10,6 +10,7 @@ from compiler.proof import Proofs
 from compiler.recognition.catalogue import Catalogue, Recognised
 from compiler.recognition.template import Template
 from compiler.store import Store
+from compiler.task import of_variant
 from proxy.dossier import Stand, adopted_views
 from proxy.savings import LAST, days_since
 
@@ -70,7 +71,7 @@ def seen_tasks(store: Store) -> list[Seen]:
     proofs, adopted = Proofs(store), defaultdict[str, list[Stand]](list)
     for view in adopted_views(store):
         name = view.task.name
-        adopted[name.partition("~")[0]].append(Stand.of(view, proofs.get(name)))
+        adopted[of_variant(name)].append(Stand.of(view, proofs.get(name)))
     found = []
     for name, task in catalogue.tasks().items():
         mine = traffic.get(name, _Traffic(now))

@@ -5,6 +5,7 @@ from compiler.recognition.catalogue import Catalogue, Recognised
 from compiler.registry import Registry
 from compiler.rollout import Rollout
 from compiler.store import Store
+from compiler.task import of_variant
 
 
 def rename(store: Store, old: str, new: str) -> None:
@@ -30,4 +31,4 @@ def merge(store: Store, names: list[str]) -> Recognised:
 
 def of(registry: Registry, names: set[str]) -> list[str]:
     """The adopted tasks of these recognised ones, by their variants' names."""
-    return [name for name in registry.adopted() if name.partition("~")[0] in names]
+    return [name for name in registry.adopted() if of_variant(name) in names]
