@@ -3,14 +3,13 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
-import tenacity
 
 from compiler.calibrate import Asked, Calibration, Twice, answered_twice, ask_again, calibrate
 from compiler.degrade import Recorded
@@ -19,13 +18,14 @@ from compiler.evidence import TRUSTED
 from compiler.judge import Judge, secret
 from compiler.ledger import Ledger
 from compiler.llm import Llm, Purpose
-from compiler.models import Models
 from compiler.score import Answer, Question
 from compiler.store import Store
 from compiler.task import Contract
 from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream, Fault
 from tests.judging import Judging, knows, prefers, says, sees
+
+pytestmark = pytest.mark.usefixtures("retries_at_once")
 
 PURPOSE = Purpose("mail", "judge", scope="proof:mail@1:x", cap_usd=1.0)
 TEXT = Contract("text")
@@ -41,17 +41,6 @@ GOOD = {twice.input: {twice.first.text, twice.second.text} for twice in AGAIN}
 
 def mean_less_a_little(degraded: Sequence[float], itself: Sequence[float]) -> float:
     return fmean(degraded) - fmean(itself) - 0.1
-
-
-@pytest.fixture(autouse=True)
-def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
-
-
-@pytest.fixture
-async def llm(models: Models, store: Store) -> AsyncIterator[Llm]:
-    async with Llm(models, store, usd_per_day=5) as llm:
-        yield llm
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 import hmac
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import tenacity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +21,6 @@ from compiler.judge import (
 )
 from compiler.ledger import Ledger
 from compiler.llm import Llm, Purpose, Reply
-from compiler.models import Models
 from compiler.pricing import Usage
 from compiler.score import Question, Scored, Scoring
 from compiler.store import Store
@@ -31,21 +28,12 @@ from compiler.task import Contract
 from tests.fake_upstream import Fault
 from tests.judging import knows, prefers, says, sees
 
+pytestmark = pytest.mark.usefixtures("retries_at_once")
+
 PURPOSE = Purpose("mail", "shadow", scope="proof:mail@1:x", cap_usd=1.0)
 ARMS = ("fake-strong", "fake-nano")
 QUESTION = Question("Where is it?", "In Bonn.", "In Köln.")
 TELL = "Answer in one sentence."
-
-
-@pytest.fixture(autouse=True)
-def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
-
-
-@pytest.fixture
-async def llm(models: Models, store: Store) -> AsyncIterator[Llm]:
-    async with Llm(models, store, usd_per_day=5) as llm:
-        yield llm
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import tenacity
 
 from compiler.budget import Budget
 from compiler.endpoint import Endpoint, Endpoints
@@ -19,19 +17,10 @@ from compiler.store import Store
 from tests.conftest import PRICES, fake_models
 from tests.fake_upstream import FakeUpstream, Fault
 
+pytestmark = pytest.mark.usefixtures("retries_at_once")
+
 HELLO = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello there"}]
 PURPOSE = Purpose("mood", "compile", scope="compile:mood@1:x", cap_usd=1.0)
-
-
-@pytest.fixture(autouse=True)
-def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
-
-
-@pytest.fixture
-async def llm(models: Models, store: Store) -> AsyncIterator[Llm]:
-    async with Llm(models, store, usd_per_day=5) as llm:
-        yield llm
 
 
 def fake_bill(fake: FakeUpstream) -> float:

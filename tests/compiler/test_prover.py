@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tenacity
 
 from compiler.card import Card
 from compiler.llm import Llm
@@ -30,8 +29,7 @@ LABELS = Contract("label", ("bad", "good"))
 
 
 @pytest.fixture(autouse=True)
-def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
+def no_rest(retries_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compiler.prover.REST", 0.0)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tenacity
 
 from compiler.errors import BudgetExceeded, CompileFailed
 from compiler.example import Example
@@ -23,15 +22,12 @@ from compiler.tokens import TokenCounter
 from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream, Fault
 
+pytestmark = pytest.mark.usefixtures("retries_at_once")
+
 MOOD = Task("mood", "Tell the mood.")
 EXAMPLES = [Example(f"input {i} is {label}", label) for i in range(25) for label in ("good", "bad")]
 HELD_OUT = EXAMPLES[30:]
 WRITTEN = "RULES: say good or bad."
-
-
-@pytest.fixture(autouse=True)
-def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **kwargs: tenacity.wait_none())
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from proxy.call import Call
 from proxy.exchange import Exchange
 from proxy.plan import Attempt
 from tests.fake_upstream import FakeUpstream
+from tests.proxy.clock import Clock
 from tests.proxy.gateway import Proxy, running
 from tests.proxy.sockets import OK, RawClient, RawUpstream
 
@@ -57,6 +58,11 @@ def _view(task: Task, state: TaskState | None = None, *, model: str | None = Non
 def _exchange(encoding: str = "", *, streamed: bool = False) -> Exchange:
     attempt = Attempt("original", Endpoint("openai", "http://127.0.0.1:1/v1"), "gpt-big", b"{}", client_key=True)
     return Exchange(attempt, status=200, encoding=encoding, streamed=streamed)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -9,19 +9,6 @@ from proxy.headers import TASK
 from tests.learned import TOXIC, learn, request, some
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def spent(attention: Attention, each: float) -> int:
     times = 0
     while attention.left():

@@ -1,19 +1,7 @@
 import pytest
 
 from proxy.breaker import FAILED_IN_A_ROW, FIRST_PAUSE, LONGEST_PAUSE, REMEMBERED, TRIAL_SECONDS, Breakers
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.proxy.clock import Clock
 
 
 @pytest.fixture

@@ -5,19 +5,6 @@ from proxy.sampler import ALL_A_SECOND, BURST, BURST_SECONDS, KINDS, Sampler
 ALL_BURST = BURST_SECONDS * ALL_A_SECOND
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def taken(sampler: Sampler, kind: str, times: int) -> int:
     return sum(sampler.take(kind) for _ in range(times))
 
