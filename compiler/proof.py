@@ -11,7 +11,7 @@ from compiler.store import Store
 
 UNEASY_CONTROL = 0.2  # share that stays with the incumbent while something may have changed
 SLOWER = 1.1  # times the incumbent's 95th percentile, and
-SLACK = 0.2  # seconds more: the pairs are timed by a busy client, eight at once, the incumbent by the proxy
+SLACK = 0.2  # seconds more: the pairs are timed by a busy client, several at once, the incumbent by the proxy
 TIMED = 200  # newest pairs whose times are compared
 ENOUGH_TIMES = 40
 ENOUGH_MONEY = 100  # pairs until it is said that a card saves nothing

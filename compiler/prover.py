@@ -33,7 +33,6 @@ from compiler.task import Mode, Task, of_variant
 log = logging.getLogger("cuecard.prover")
 
 LOOK = 5.0  # between looks for tasks to take up
-BATCH = 8  # pairs under way at once
 CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
 TRIES = 3  # of one pair, while others go through
 STRANGE = 20  # pairs in a row of another model: it has been replaced
@@ -48,7 +47,7 @@ RECOGNISED = Task("any", "", recognised=True)  # all recognised ones have one mo
 @dataclass(frozen=True)
 class Terms:
     """`worth`: why a recognised task is not worth a compile; None if it is. `usd_per_day`: what a task's proof may cost
-    in a UTC day. `mode` of a task."""
+    in a UTC day. `mode` of a task. `concurrency`: calls under way at once."""
 
     margin: float
     margin_text: float
@@ -58,6 +57,7 @@ class Terms:
     usd_per_day: Callable[[str], float]
     calls_per_day: Callable[[str], float]
     retry_kept_after: float
+    concurrency: int
     mode: Callable[[Task], Mode]
 
 
@@ -276,7 +276,9 @@ class Prover:
             wanted = zip(recorded[: ENOUGH - len(itself)], observed, strict=False)
             again = [Asked(one, observation.request["messages"]) for one, observation in wanted]
             room = max((most_tokens(observation) for observation in observed), default=0)
-            itself += await ask_again(self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=BATCH)
+            itself += await ask_again(
+                self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=self._terms.concurrency
+            )
         found = await calibrate(
             judge,
             card.contract,
@@ -285,7 +287,7 @@ class Prover:
             itself,
             bound=kappa_lower_bound,
             purpose=purpose,
-            concurrency=BATCH,
+            concurrency=self._terms.concurrency,
         )
         proof.kappa = found.kappa
         log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
@@ -295,7 +297,7 @@ class Prover:
         found = []
         for at, observation in self._recorded.since(name, position):
             found.append((at, observation))
-            if len(found) == BATCH:
+            if len(found) == self._terms.concurrency:
                 break
         return found
 

@@ -55,6 +55,7 @@ def terms(**more: Any) -> Terms:
         "usd_per_day": lambda task: 5.0,
         "calls_per_day": lambda task: 0.0,
         "retry_kept_after": 60.0,
+        "concurrency": 8,
         "mode": lambda task: "auto",
     }
     return Terms(**of_all | more)
