@@ -41,6 +41,7 @@ MODELS: Mapping[str, Weights] = {"0.5b": CANDIDATE, "135m": TINY}
 OWN, SMALL = "big/qwen2.5-coder-1.5b", "small/candidate"
 MARGIN = 0.05
 TOKENS = 16
+COMPILE_WITHIN = 600.0  # seconds
 GOLD_EACH = 12  # test rows of a label, on both arms, for the loss by the data's own labels
 PRICES = {  # o1-pro's and gpt-5-nano's: so dear that a hundred calls a day are worth a compile
     "qwen2.5-coder-1.5b": {"input": 150.0, "output": 600.0},
@@ -59,7 +60,7 @@ class Ramp:
     reason: str = ""
     pairs: int = 0
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
-    loss: float = 0.0  # mean d of the pairs
+    worse: float = 0.0  # mean d of the pairs: without a judge, all that differ
     bound: float = 1.0
     traffic: float = 0.0
     most_traffic: float = 0.0
@@ -98,6 +99,13 @@ class App:
                     return state, Proofs(store).get(name), registry.card(name, state.version)
         return None
 
+    async def compiled(self) -> tuple[TaskState, Proof | None, Card | None] | None:
+        """The same, once no compile is under way: there are few texts, and what comes before a card is no pair."""
+        async with asyncio.timeout(COMPILE_WITHIN):
+            while (known := self.known()) and known[0].stage in ("observing", "compiling"):
+                await asyncio.sleep(1)
+        return known
+
     async def close(self) -> None:
         await self._sdk.close()
 
@@ -113,7 +121,7 @@ def rows(task: str, split: Any, cache: Path) -> list[Row]:
 
 
 async def ramp(tasks: Sequence[str], size: str, cache: Path, *, calls: int, say: Console) -> list[Ramp]:
-    """Every task's requests in turn, until each is settled or out of texts, or `calls` were made."""
+    """One task after the other, each until it is kept, or out of texts, or `calls` were made."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cuecard-ramp-")))
         servers = await _models(size, cache, stack)
@@ -165,7 +173,7 @@ async def _ask_on(app: App, size: str, cache: Path, calls: int, say: Console) ->
         found.routes[await app.ask(text)] += 1
         if number % 10 and number != calls:
             continue
-        if known := app.known():
+        if known := await app.compiled():
             _note(found, *known)
         line = f"{app.name}: {number} calls, {found.stage}, {found.pairs} pairs, bound {found.bound:.3f}"
         if line != told:
@@ -184,7 +192,7 @@ def _note(found: Ramp, state: TaskState, proof: Proof | None, card: Card | None)
         found.most_traffic = max(found.most_traffic, state.traffic)
         found.pairs, found.outcomes, found.bound = proof.pairs, Counter(proof.outcomes), proof.bound
         worse = proof.outcomes["different"] + proof.outcomes["broken"]
-        found.loss = worse / proof.pairs if proof.pairs else 0.0
+        found.worse = worse / proof.pairs if proof.pairs else 0.0
 
 
 async def _measure(app: App, found: Ramp, servers: Mapping[str, str], cache: Path) -> None:
@@ -230,7 +238,7 @@ def table(found: Sequence[Ramp]) -> Table:
         shown.add_column(heading, justify="right")
     for one in found:
         gold = [f"{right / one.of:.2f}" if one.of else "-" for right in one.gold]
-        figures = (one.loss, one.bound, one.most_traffic)
+        figures = (one.worse, one.bound, one.most_traffic)
         shown.add_row(
             *(one.task, one.model, one.stage, str(one.routes.total()), str(one.pairs)),
             *(f"{figure:.3f}" for figure in figures),
@@ -248,7 +256,7 @@ def main(tasks: tuple[str, ...], sizes: tuple[str, ...], calls: int) -> None:
     found = [one for size in sizes for one in asyncio.run(ramp(tasks, size, default_cache(), calls=calls, say=say))]
     say.print(table(found))
     for one in found:
-        say.print(f"{one.task} on {one.model}: {one.reason}; pairs {one.outcomes}; routes {dict(one.routes)}")
+        say.print(f"{one.task} on {one.model}: {one.reason}; pairs {dict(one.outcomes)}; routes {dict(one.routes)}")
 
 
 if __name__ == "__main__":
