@@ -102,8 +102,8 @@ class App:
     async def compiled(self) -> tuple[TaskState, Proof | None, Card | None] | None:
         """The same, once no compile is under way: there are few texts, and what comes before a card is no pair."""
         async with asyncio.timeout(COMPILE_WITHIN):
-            while (known := self.known()) and known[0].stage in ("observing", "compiling"):
-                await asyncio.sleep(1)
+            while (known := self.known()) and known[0].stage in ("observing", "compiling"):  # noqa: ASYNC110
+                await asyncio.sleep(1)  # another process compiles
         return known
 
     async def close(self) -> None:

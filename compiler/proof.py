@@ -90,6 +90,11 @@ class Proof:
         return self.evidence.pairs
 
     @property
+    def timed(self) -> bool:
+        """Whether the times of both arms can be compared."""
+        return len(self.seconds) >= ENOUGH_TIMES
+
+    @property
     def bound(self) -> float:
         """At most so much worse, with 95 % confidence. 1 where nobody can tell."""
         return 1.0 if self.sight is None else self.evidence.bound(self.sight)
@@ -162,7 +167,7 @@ def standing(proof: Proof, control: float, *, pairs_per_call: float = 1.0) -> St
 
 
 def slower(proof: Proof) -> str | None:
-    if len(proof.seconds) < ENOUGH_TIMES:
+    if not proof.timed:
         return None
     theirs, ours = (_p95([pair[arm] for pair in proof.seconds]) for arm in (0, 1))
     if ours <= SLOWER * theirs + SLACK:

@@ -35,6 +35,7 @@ log = logging.getLogger("cuecard.prover")
 LOOK = 5.0  # between looks for tasks to take up
 CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
 TRIES = 3  # of one pair, while others go through
+TIMED_IN = 10  # pairs: one is asked so that its time counts, also where there are enough times
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
 DAY = 86_400.0
@@ -268,7 +269,7 @@ class Prover:
         if judge is None:
             return
         scope = f"calibrate:{task.name}:{task.definition()}:{judge.model}"
-        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name))
+        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name), patient=True)
         observed = await asyncio.to_thread(lambda: [o for _, o in self._recorded.since(task.name)][-RECENT:])
         recorded = [Answered(input_of(one), Answer(one.answer, tuple(one.tool_calls), "stop")) for one in observed]
         itself = answered_twice(recorded)[:ENOUGH]
@@ -309,9 +310,9 @@ class Prover:
         )
 
         async def one(position: int, observation: Observation) -> Ran:
-            return await shadow.run(
-                position, observation, purpose, last=self._tries.get((task.name, position), 0) >= TRIES
-            )
+            last = self._tries.get((task.name, position), 0) >= TRIES
+            patient = proof.timed and position % TIMED_IN != 0
+            return await shadow.run(position, observation, replace(purpose, patient=patient), last=last)
 
         found = await asyncio.gather(*(one(*pair) for pair in batch), return_exceptions=True)
         through = any(isinstance(result, Ran) for result in found)
