@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import ExampleError
+from compiler.score import is_code
 from compiler.task import Contract
 
 MAX_LABELS = 200
@@ -99,11 +100,14 @@ def split(examples: Sequence[Example], *, enough: int, held_out_at_most: int = 4
 
 
 def read_contract(examples: Sequence[Example]) -> Contract:
-    """The contract that all the examples keep: JSON objects, a small set of repeated short answers, or free text."""
+    """The contract that all the examples keep: JSON objects, code in a fence, a small set of repeated short answers, or
+    free text."""
     answers = [example.expected.strip() for example in examples]
     objects = [_object(answer) for answer in answers]
     if answers and all(o is not None for o in objects):
         return Contract("json", keys=tuple(sorted(set.intersection(*(set(o or {}) for o in objects)))))
+    if answers and all(map(is_code, answers)):
+        return Contract("code")
     counts = Counter(answers)
     short = all(len(a) <= MAX_LABEL_CHARS and "\n" not in a for a in counts)
     if answers and short and len(answers) >= 2 * len(counts) and len(counts) <= MAX_LABELS:

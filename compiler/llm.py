@@ -36,6 +36,7 @@ SENT = frozenset(
         *("content-type", "content-length", "transfer-encoding"),
     }
 )
+DESCRIBED = ("tools", "functions", "response_format")
 NEVER_LEFT = ("ConnectError", "ConnectTimeout")  # httpx: there was no connection, so there is no bill
 FLEX_PRICE = 0.5  # of the ordinary one: OpenAI's flex tier costs what a batch does
 FLEX_TIMEOUT = 900.0  # seconds, as OpenAI advises
@@ -147,7 +148,7 @@ class Llm:
         endpoint, bare = self.models.endpoints.resolve(model)
         await self._rest(endpoint, model)
         rates = self.prices.rates(model, bare)
-        prompt = self._tokens.messages(body["messages"], bare)
+        prompt = self._tokens.messages(body["messages"], bare) + self._described(body, bare)
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
         most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
         reservation = self.budget.reserve(most, scope=purpose.scope, scope_cap=purpose.cap_usd)
@@ -183,6 +184,11 @@ class Llm:
             if charge:  # none when we were cancelled: the reservation stays counted
                 self.budget.settle(reservation, charge, memo=(memo, kept) if kept else None)
                 self._observe(charge)
+
+    def _described(self, body: Mapping[str, Any], model: str) -> int:
+        """Tokens of the tools and of the answer's form, which are part of the prompt."""
+        described = [body[name] for name in DESCRIBED if body.get(name)]
+        return self._tokens.text(json.dumps(described), model) if described else 0
 
     def _tier(self, model: str, purpose: Purpose) -> dict[str, Any]:
         if purpose.patient and model in self.models.flex:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from compiler.fields import MISSING, Difference, differences, equal, shown
 from compiler.task import Contract, Kind
 
-RULES = "score.v1"  # what d means: another number where the same pair could get another d
+RULES = "score.v2"  # what d means: another number where the same pair could get another d
 HELD_CHARS = 1_024  # of a streamed JSON answer are held back before any is shown: about 256 tokens
 FENCE = "```"
 CALL_KEYS = {"name", "function", "custom"}
@@ -61,16 +61,27 @@ def parse_json(text: str) -> Any:
         return None
 
 
+def is_code(text: str) -> bool:
+    """Whether nothing stands around a fence."""
+    return _inside(text) is not None
+
+
 def plain_code(text: str) -> str:
     """Without what certainly means nothing: a fence around all of it, whitespace at the ends of lines and of the text.
 
     Behind a backslash whitespace stays: with it, a line goes on no longer.
     """
+    inner = _inside(text)
+    plain = text if inner is None else inner
+    return re.sub(r"(?<![\\ \t\r])[ \t\r]+$", "", plain, flags=re.MULTILINE).rstrip("\n")
+
+
+def _inside(text: str) -> str | None:
+    """Of the one fence that is around all of it."""
     first, _, rest = text.strip().partition("\n")
     inner, _, last = rest.rpartition("\n")
     fenced = first.startswith(FENCE) and last.strip() == FENCE and FENCE not in first[len(FENCE) :] + inner
-    plain = inner if fenced else text
-    return re.sub(r"(?<![\\ \t\r])[ \t\r]+$", "", plain, flags=re.MULTILINE).rstrip("\n")
+    return inner if fenced else None
 
 
 @dataclass(frozen=True)
@@ -160,8 +171,8 @@ def score(pair: Pair, contract: Contract) -> Scored | Question:
     candidate = pair.candidate
     if candidate is None:
         return Scored(0.0, "fallback", "failed")
-    if problem := caught(candidate, contract, streamed=pair.streamed):
-        return Scored(0.0, "fallback", problem)
+    if found := caught(candidate, contract, streamed=pair.streamed):
+        return Scored(0.0, "fallback", found)
     return _BY_KIND[contract.kind](pair, candidate)
 
 
@@ -170,12 +181,13 @@ def caught(answer: Answer, contract: Contract, *, streamed: bool) -> str | None:
 
     It must notice no more here than on the path, or a loss that users see would count as none.
     """
-    problem = _problem(answer, contract)
+    found = problem(answer, contract)
     too_late = streamed and answer.text.strip() and shown_early(contract.kind, len(answer.text))
-    return None if too_late else problem
+    return None if too_late else found
 
 
-def _problem(answer: Answer, contract: Contract) -> str | None:
+def problem(answer: Answer, contract: Contract) -> str | None:
+    """Of a whole answer, as `breach` of its text."""
     if answer.refused:
         return "refusal"
     finish = answer.finish_reason or None
@@ -183,7 +195,9 @@ def _problem(answer: Answer, contract: Contract) -> str | None:
         return breach(answer.text, finish, contract)
     if contract.kind != "tool_call":
         return "tool_calls"
-    return None if finish in CALLED else "finish_reason"
+    if finish not in CALLED:
+        return "finish_reason"
+    return "arguments" if _broken_call(answer) else None
 
 
 def _label(pair: Pair, candidate: Answer) -> Scored | Question:
@@ -256,8 +270,6 @@ def _by_expected(found: Difference) -> float | None:
 
 def _tool_call(pair: Pair, candidate: Answer) -> Scored | Question:
     """All calls in their order, and the text beside them."""
-    if _broken_call(candidate) and not _broken_call(pair.incumbent):
-        return Scored(1.0, "broken", "arguments")
     left, right = _said(pair.incumbent), _said(candidate)
     wanted = None if pair.expected is None else _said(expected_calls(pair.expected))
     return _settled(left, right, wanted) or Question(pair.input, _written(left), _written(right), pair.expected)

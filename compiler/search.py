@@ -76,9 +76,11 @@ class _Compile:
     scoring: Scoring
 
     async def run(self, meta_model: str, on_step: Callable[[str], None]) -> Card:
+        if self.contract.kind == "tool_call":
+            own = Prompt(self.task.instructions)
+            return self._card(own, "description", (), ("no prompt is written for calls of tools yet",), meta_model)
         on_step(f"{self.task.name}: asking {meta_model} for a prompt that suits {self.model}")
-        written = await self._write(meta_model)
-        candidates = self._candidates(written)
+        candidates = self._candidates(await self._write(meta_model))
         scores, notes = await self._score_all(candidates, on_step)
         winner = max(scores, key=lambda s: (s.share, -s.input_tokens)).name if scores else list(candidates)[-1]
         on_step(f"{self.task.name}: {winner} wins")

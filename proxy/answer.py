@@ -43,14 +43,14 @@ def _streamed(values: Iterable[dict[str, Any]]) -> Answer:
             delta = choice.get("delta")
             delta = delta if isinstance(delta, dict) else {}
             pieces.append(_text(delta.get("content")))
-            _add_calls(calls, delta)
+            add_calls(calls, delta)
             answer.finish = _text(choice.get("finish_reason")) or answer.finish
     answer.text, answer.choices = "".join(pieces), len(seen)
     answer.tool_calls = [calls[index] for index in sorted(calls)]
     return answer
 
 
-def _add_calls(calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
+def add_calls(calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
     """The first piece of a call has its id and name; its arguments come in pieces."""
     pieces = dicts(delta.get("tool_calls"))
     if isinstance(called := delta.get("function_call"), dict):

@@ -1,12 +1,15 @@
 """Whether a card's answer may be shown: read whole, or held back until enough of a stream is known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compiler.score import breach, shown_early
+from compiler.score import Answer as Said
+from compiler.score import problem, shown_early
 from compiler.task import Contract
 from proxy import sse
+from proxy.answer import add_calls
 from proxy.exchange import Exchange
+from proxy.unpack import dicts
 from proxy.upstream import Answer
 
 
@@ -20,16 +23,18 @@ def check(completion: Mapping[str, Any], contract: Contract) -> None:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Breach("malformed")
-    _check_text(message.get("content") or "", message, choice.get("finish_reason"), contract)
+    text, calls = message.get("content") or "", dicts(message.get("tool_calls"))
+    _check(text, calls, message, choice.get("finish_reason"), contract)
 
 
-def _check_text(text: object, message: object, finish: object, contract: Contract) -> None:
-    if isinstance(message, dict) and (message.get("refusal") or message.get("tool_calls")):
-        raise Breach("refusal" if message.get("refusal") else "tool_calls")
+def _check(
+    text: object, calls: Sequence[Mapping[str, Any]], message: Mapping[str, Any], finish: object, contract: Contract
+) -> None:
     if not isinstance(text, str):
         raise Breach("malformed")
-    if problem := breach(text, finish if isinstance(finish, str) else None, contract):
-        raise Breach(problem)
+    whole = Said(text, tuple(calls), finish if isinstance(finish, str) else None, bool(message.get("refusal")))
+    if found := problem(whole, contract):
+        raise Breach(found)
 
 
 async def hold(exchange: Exchange, answer: Answer, contract: Contract) -> bytes:
@@ -57,6 +62,7 @@ class _Seen:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._text = ""
+        self._calls: dict[int, dict[str, Any]] = {}
 
     def settled(self, event: bytes) -> bool:
         """Whether the answer may be shown from here on. Raises Breach where it may not be shown at all."""
@@ -75,8 +81,9 @@ class _Seen:
         if not isinstance(text, str):
             raise Breach("malformed")
         self._text += text
-        finish = choice.get("finish_reason")
-        if finish or delta.get("refusal") or delta.get("tool_calls"):
-            _check_text(self._text, delta, finish, self._contract)
+        add_calls(self._calls, delta)
+        finish, unasked = choice.get("finish_reason"), self._calls and self._contract.kind != "tool_call"
+        if finish or delta.get("refusal") or unasked:
+            _check(self._text, [*self._calls.values()], delta, finish, self._contract)
             return True
         return shown_early(self._contract.kind, len(self._text)) and bool(self._text.strip())

@@ -25,6 +25,7 @@ HARMLESS = frozenset(
 )
 NOT_ELIGIBLE = {"logit_bias": "logit_bias", "prediction": "prediction", "audio": "audio", "top_logprobs": "logprobs"}
 TOOLS = frozenset(("tools", "functions", "tool_choice", "function_call"))
+OFFERED = frozenset(("tools", "tool_choice"))  # and not their forms of before
 
 REASONS = (
     *("unrecognised", "busy", "catch_all", "ignored", "bypass", "off", "observe", "unproven", "control"),
@@ -75,7 +76,8 @@ def decide(
         return BYPASS if call.bypass else Decision(reason=ineligible(call.body) or "unknown_task")
     if call.virtual:
         _require_user_text(call)
-    if reason := ("bypass" if call.bypass else ineligible(call.body) or _held_back(call, snapshot, view, mode)):
+    not_for_cards = ineligible(call.body, tools=_calls_tools(view))
+    if reason := ("bypass" if call.bypass else not_for_cards or _held_back(call, snapshot, view, mode)):
         return Decision(view, reason=reason)
     decision = _by_card(call, view, families)
     vouched = call.virtual or view.task.trust == "declared"  # what is to be proven is compiled when it is worth it
@@ -168,12 +170,17 @@ def _without_card(view: TaskView) -> str:
     return "kept" if view.settled else "no_card"
 
 
-def ineligible(body: Mapping[str, Any]) -> str | None:
-    """What of the request no card can serve yet; None if one could."""
+def _calls_tools(view: TaskView) -> bool:
+    """Whoever declares that a task's answers are calls has its cards called with the app's tools."""
+    return view.task.contract is not None and view.task.contract.kind == "tool_call"
+
+
+def ineligible(body: Mapping[str, Any], *, tools: bool = False) -> str | None:
+    """What of the request no card can serve yet; None if one could. `tools`: they may be offered."""
     for name, value in body.items():
         if name in NOT_ELIGIBLE and value not in (None, 0):
             return NOT_ELIGIBLE[name]
-        if name in TOOLS and value not in (None, [], "none"):
+        if name in TOOLS and value not in (None, [], "none") and not (tools and name in OFFERED):
             return "tools"
         if name not in HARMLESS and name not in NOT_ELIGIBLE and name not in TOOLS:
             return "unknown_parameter"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from compiler.endpoint import Endpoint, Endpoints
 from compiler.families import Family
 from compiler.models import Models, Options
-from compiler.task import NAME, NAME_FORM, Mode, Trust
+from compiler.task import NAME, NAME_FORM, Kind, Mode, Trust
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -96,7 +96,7 @@ class CompileSettings(Section):
 
 
 class Output(Section):
-    kind: Literal["label", "json", "text"]
+    kind: Kind
     labels: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 

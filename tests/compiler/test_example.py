@@ -140,6 +140,12 @@ def test_answers_that_hardly_repeat_are_text():
     assert read_contract([Example(str(i), f"answer {i}") for i in range(10)]) == Contract("text")
     assert read_contract(labelled(10, "a" * 81)) == Contract("text")
     assert read_contract(labelled(10, "a\nb")) == Contract("text")
+
+
+def test_answers_that_are_nothing_but_a_fence_are_code():
+    fenced = [Example(str(i), f"```python\nprint({i})\n```") for i in range(10)]
+    assert read_contract(fenced) == Contract("code")
+    assert read_contract([*fenced, Example("x", "Here it is:\n```python\nprint(1)\n```")]) == Contract("text")
     assert read_contract([]) == Contract("text")
 
 

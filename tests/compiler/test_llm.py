@@ -114,6 +114,16 @@ async def test_a_call_that_may_pass_the_compiles_cap_is_never_sent(llm, fake):
     assert fake.calls == []
 
 
+@pytest.mark.parametrize("name", ["tools", "response_format"])
+async def test_tools_and_an_answers_form_are_reserved_for_as_well(llm, fake, name):
+    described = {"description": "a form of many words " * 2_000}
+    body = {"messages": HELLO, "max_tokens": 1, name: [described] if name == "tools" else described}
+    usd_of_1_000_tokens = 1_000 * PRICES["fake-mini"]["input"] / 1e6
+    with pytest.raises(BudgetExceeded):
+        await llm.complete("fake-mini", body, replace(PURPOSE, cap_usd=usd_of_1_000_tokens))
+    assert not fake.calls
+
+
 async def test_a_call_that_may_pass_the_days_cap_is_never_sent(models, store, fake):
     async with Llm(models, store, usd_per_day=0.0001) as llm:
         with pytest.raises(BudgetExceeded) as caught:

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -305,6 +306,33 @@ async def test_once_there_are_enough_times_pairs_are_asked_at_the_flex_tier_but_
     assert 200 - tiers.count("flex") == timed == len(proof.seconds)
     assert ENOUGH_TIMES + 10 <= timed <= ENOUGH_TIMES + 8 + 17
     assert proof.usd[1] == pytest.approx(sum(call.input * 0.1 + call.output * 0.4 for call in fake.calls) / 1e6)
+
+
+async def test_calls_of_tools_are_compared_by_name_and_arguments(prover, store, observations, registry, fake):
+    task = replace(MOOD, contract=Contract("tool_call"))
+    registry.declare({"mood": (task, [])}, "config")
+    registry.publish(card_of(task, contract=Contract("tool_call")), stage="shadowing", traffic=0.0)
+
+    def called(text: str, spaces: str = "") -> list[dict[str, Any]]:
+        function = {"name": "feel", "arguments": f'{{"mood":{spaces} "{mood(text)}"}}'}
+        return [{"id": "call_1", "type": "function", "function": function}]
+
+    tools = [{"type": "function", "function": {"name": "feel"}}]
+    fake.answers["fake-nano"] = lambda body: {
+        "content": None, "tool_calls": called(body["messages"][-1]["content"], "  "),
+    }  # fmt: skip
+    asked = [
+        replace(
+            one,
+            answer="",
+            tool_calls=called(one.request["messages"][-1]["content"]),
+            request={**one.request, "tools": tools},
+        )
+        for one in texts(40)
+    ]
+    proof = await proven(prover(), store, observations, asked)
+    assert proof.outcomes == {"same": 40}
+    assert {json.dumps(call.json["tools"]) for call in fake.calls} == {json.dumps(tools)}
 
 
 async def test_free_text_waits_until_its_judge_is_known_to_see_a_loss(

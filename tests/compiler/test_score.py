@@ -270,10 +270,11 @@ def test_a_text_can_be_what_is_expected_instead_of_a_call():
     assert score(pair("Which city?", calls(("find", {})), "Which city?"), CALL) == Scored(1.0, "expected")
 
 
-def test_arguments_that_no_program_can_read_are_worse():
+def test_arguments_that_no_program_can_read_are_noticed_streamed_or_not():
     right, broken = calls(("find", {"q": "a"})), calls(("find", '{"q": '))
-    assert score(pair(right, broken), CALL) == Scored(1.0, "broken", "arguments")
-    assert score(pair(broken, broken), CALL) == SAME
+    for streamed in (False, True):
+        found = score(Pair("hi", right, broken, streamed=streamed), CALL)
+        assert found == Scored(0.0, "fallback", "arguments")
 
 
 # Code

@@ -9,7 +9,7 @@ from compiler.recognition.recognise import Recogniser
 from compiler.recognition.structure import CHAT, structure_key
 from compiler.recognition.template import Pattern, Slot, Template
 from compiler.registry import Snapshot, TaskState
-from compiler.task import Task
+from compiler.task import Contract, Task
 from proxy.decide import HARMLESS, NOT_ELIGIBLE, REASONS, TOOLS, decide, ineligible
 from proxy.errors import BadRequestError, NotFoundError, UnavailableError
 
@@ -100,6 +100,16 @@ def test_what_no_card_could_serve_is_said_before_what_can_be_changed(served, cal
     decision = decide(call_of(chat(tools=[{"type": "function"}]), named=named), snapshot, {})
     assert decision.reason == "tools"
     assert decide(call_of(chat(n=2), named=named, bypass=True), snapshot, {}).reason == "bypass"
+
+
+@pytest.mark.parametrize(("more", "reason"), [({}, ""), ({"functions": [{"name": "f"}]}, "tools")])
+def test_tools_are_for_the_cards_of_a_task_whose_answers_are_calls(served, call_of, chat, more, reason):
+    view = served.tasks["mood"]
+    task = replace(view.task, contract=Contract("tool_call"))
+    card = replace(view.card, definition=task.definition())
+    snapshot = replace(served, tasks={"mood": replace(view, task=task, card=card)})
+    body = chat(tools=[{"type": "function"}], tool_choice="auto", **more)
+    assert decide(call_of(body, named="mood"), snapshot, {}).reason == reason
 
 
 def test_a_schema_needs_a_model_that_can(served, call_of, chat):
