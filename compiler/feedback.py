@@ -5,6 +5,7 @@ one is held against the mean of what was said of the other since the last such p
 how much worse the card is, at that time. The bets are `compiler.evidence.Futility`'s.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from typing import Any, NamedTuple, Self
 
 from compiler.answers import KEEP, PAGE, Answered, Answers, Arm, is_of_task, of_tenant
 from compiler.evidence import Futility
-from compiler.registry import Registry
+from compiler.registry import Registry, TaskView
 from compiler.rollout import Rollout
 from compiler.store import Store
 
 WHO = "feedback"  # in the audit log
 REASON = "your feedback says so"
+MOST_LOG = 30.0  # of a capital that is shown
 ARMS: tuple[Arm, ...] = ("card", "control")
 
 
@@ -49,8 +51,8 @@ def _sums(saved: dict[str, list[Any]]) -> dict[str, Sum]:
 
 
 class Word(NamedTuple):
-    """What was last said of an answer; what it is counted in is told by `since` (a Tally) and `turn` (of its
-    Comparison)."""
+    """What was last said of an answer; what it is counted in is told by `since` (a Tally) and `turn` (of a
+    Comparison, the first that it had a part in)."""
 
     score: float | None
     route: str
@@ -72,9 +74,11 @@ class Comparison:
     pairs: int = 0
     capital: list[float] = field(default_factory=lambda: [0.0])
 
-    def add(self, arm: Arm, score: float | None, margin: float) -> bool:
-        """Whether the card is worse, by all that was said so far."""
+    def add(self, arm: Arm, score: float | None, margin: float, *, bet_on: bool = False) -> bool:
+        """Whether the card is worse, by all that was said so far. `bet_on`: the answer was before."""
         self.arms[arm].add(score)
+        if bet_on:
+            return False
         self.waiting[arm].add(score)
         card, control = (self.waiting[arm].mean for arm in ARMS)
         if card is None or control is None:
@@ -86,10 +90,18 @@ class Comparison:
         self.turn, self.pairs = self.turn + 1, self.pairs + 1
         return bets.futile
 
-    def take_back(self, word: Word) -> None:
+    @property
+    def odds(self) -> float:
+        """What the bets have made of 1; the card is worse at 20. They are weighed alike whatever the margin."""
+        return math.exp(min(Futility(0.5, self.capital).capital.log, MOST_LOG))
+
+    def take_back(self, word: Word) -> int | None:
+        """The turn in which it was bet on, if it was."""
         self.arms[word.arm].add(word.score, -1)
-        if word.turn == self.turn:
-            self.waiting[word.arm].add(word.score, -1)
+        if word.turn != self.turn:
+            return word.turn
+        self.waiting[word.arm].add(word.score, -1)
+        return None
 
     def begin_anew(self) -> None:
         self.waiting = {arm: Sum() for arm in ARMS}
@@ -112,21 +124,26 @@ class Tally:
     routes: dict[str, Sum] = field(default_factory=dict)
     comparison: Comparison = field(default_factory=Comparison)
 
-    def take_back(self, word: Word) -> None:
-        if word.since == self.since:
-            self.routes[word.route].add(word.score, -1)
-            if word.arm and word.version == self.comparison.version:
-                self.comparison.take_back(word)
+    def take_back(self, word: Word) -> int | None:
+        """As of its comparison."""
+        if word.since != self.since:
+            return None
+        self.routes[word.route].add(word.score, -1)
+        compared = word.arm and word.version == self.comparison.version
+        return self.comparison.take_back(word) if compared else None
 
-    def add(self, answered: Answered, score: float | None, margin: float) -> tuple[Word, bool]:
-        """The word to remember, and whether the card is worse by it. A newer card is compared by itself."""
+    def add(
+        self, answered: Answered, score: float | None, margin: float, bet_on: int | None = None
+    ) -> tuple[Word, bool]:
+        """The word to remember, and whether the card is worse by it. A newer card is compared by itself. `bet_on`: of
+        what was taken back for it."""
         _, _, version, route, arm, _ = answered
         self.routes.setdefault(route, Sum()).add(score)
         if arm and version > self.comparison.version:
             self.comparison = Comparison(version)
-        turn = self.comparison.turn
+        turn = self.comparison.turn if bet_on is None else bet_on
         compared = bool(arm) and version == self.comparison.version
-        worse = compared and self.comparison.add(arm, score, margin)
+        worse = compared and self.comparison.add(arm, score, margin, bet_on=bet_on is not None)
         return Word(score, route, version, arm, self.since, turn), worse
 
     def to_json(self) -> dict[str, Any]:
@@ -164,11 +181,13 @@ class Feedback:
         with self._store.transact():
             task = self._now_called(answered)
             tally = self.of(task) or Tally(time.time())
-            if before := self._store.get(f"word:{key}"):
-                tally.take_back(Word(*before[1:]))
-            word, worse = tally.add(answered, score, margin(answered.kind))
-            if worse:
-                self._demote(task, tally.comparison)
+            before = self._store.get(f"word:{key}")
+            bet_on = tally.take_back(Word(*before[1:])) if before else None
+            word, worse = tally.add(answered, score, margin(answered.kind), bet_on)
+            view = self._view(task)
+            if worse and view:
+                self._demote(view, tally.comparison)
+            if worse or (view and view.stage == "paused"):
                 tally.comparison.begin_anew()  # else the next word would pause again what a person has resumed
             self._store.put(f"word:{key}", [task, *word], expire=KEEP)
             self._store.put(f"feedback:{task}", tally.to_json())
@@ -188,15 +207,18 @@ class Feedback:
             task = moved[0]
         return task
 
-    def _demote(self, task: str, comparison: Comparison) -> None:
-        """Where that card may still serve."""
+    def _view(self, task: str) -> TaskView | None:
         registry = Registry(self._store)
         known = registry.task(task)
-        view = registry.view(task, known) if known else None
-        if view and view.compiled and view.compiled.version == comparison.version and view.stage != "paused":
-            card, control = (comparison.arms[arm] for arm in ARMS)
-            why = f"{REASON}: {_told(card)} for its answers, {_told(control)} for your model's"
-            Rollout(self._store).pause(task, who=WHO, why=why)
+        return registry.view(task, known) if known else None
+
+    def _demote(self, view: TaskView, comparison: Comparison) -> None:
+        """Where that card may still serve, or come to."""
+        compared = view.compiled is not None and view.compiled.version == comparison.version
+        if compared and view.stage not in ("paused", "kept"):
+            card, control = (_told(comparison.arms[arm]) for arm in ARMS)
+            why = f"{REASON}: {card} for its answers, {control} for your model's"
+            Rollout(self._store).pause(view.task.name, who=WHO, why=why)
 
 
 def _told(found: Sum) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,8 @@ from proxy.unpack import unpacked
 log = logging.getLogger("cuecard.feedback")
 
 WAITING = 256  # frames; then workers have to wait, which they do beside their requests
+EARLY_SECONDS, MOST_EARLY = 10.0, 1_000
+LOOK_SECONDS = 0.5  # between looks whether an answer is recorded by now
 RIGHT = 0.5  # a score from here on is counted as right
 Reply = dict[str, Any]
 
@@ -58,6 +61,12 @@ class Noter:
         self._margin = margin
         self._opened: Opened | None = None
         self._failing = False
+        self._early: dict[str, tuple[float, str, str]] = {}  # by answer: when, task, and what was expected
+
+    @property
+    def waits(self) -> bool:
+        """For requests that may still be on their way to where they are recorded."""
+        return bool(self._early)
 
     def take(self, batch: Sequence[Said]) -> list[Reply]:
         """A reply for each, in their order."""
@@ -72,6 +81,7 @@ class Noter:
                 kept = []
                 replies.append(self._noted(said))
         self._remember(kept)
+        self._learn_early()
         return replies
 
     def close(self) -> None:
@@ -127,15 +137,33 @@ class Noter:
 
     def _learn(self, stores: Opened, key: str, task: str, expected: str | None) -> bool:
         """The expected answer beside the recorded one: for the pairs that are still to come, and the next compile."""
+        self._early.pop(key, None)
         found = stores.observations.of_answer(key) if stores.observations else None
-        if stores.observations is None or found is None or (expected is None and found[1].expected is None):
+        if stores.observations is None or found is None:
+            if expected is not None and len(self._early) < MOST_EARLY:
+                self._early[key] = time.monotonic(), task, expected
             return False
         position, observation = found
+        if expected is None and observation.expected is None:
+            return False
         kept = None if expected is None else self._surrogates.redacted(observation, expected)
         changed = stores.observations.expect(position, kept)
         for example in examples_of([changed] if changed else []):
             Registry(stores.store).correct(task, example)
         return changed is not None and kept is not None
+
+    def _learn_early(self) -> None:
+        """What was said of an answer before it was recorded."""
+        for key, (said, task, expected) in [*self._early.items()]:
+            try:
+                learned = self._learn(self._stores(), key, task, expected)
+            except Exception:  # boundary: what can't be learned from is no reason to note nothing any more
+                log.exception("nothing is learned from an expected answer")
+                learned = True
+            if learned or time.monotonic() - said > EARLY_SECONDS:
+                self._early.pop(key, None)
+            else:
+                self._early[key] = said, task, expected
 
     def _stores(self) -> Opened:
         if self._opened and self._opened.replaced():
@@ -180,7 +208,10 @@ async def noting(path: Path, noter: Noter) -> AsyncIterator[None]:
 
     async def run() -> None:
         while True:
-            batch = [await frames.get()]
+            batch = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if noter.waits else None):
+                    batch.append(await frames.get())
             while not frames.empty():
                 batch.append(frames.get_nowait())
             said = [one for _, one, _ in batch]

@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from compiler.feedback import Feedback, Tally
 from compiler.ledger import Ledger, Row, Sums
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.worth import Terms
 from proxy.funnel import Funnel, build_funnel
+from proxy.opinion import opinion_json
 from proxy.savings import Possible, possible_savings
 
 
@@ -44,6 +46,7 @@ class Report:
     funnel: Funnel
     possible: Sequence[Possible]
     tasks: dict[str, TaskReport]
+    feedback: dict[str, Tally]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,6 +63,7 @@ class Report:
                 }
                 for name, task in sorted(self.tasks.items())
             },
+            "feedback": {name: opinion_json(tally) for name, tally in self.feedback.items()},
         }
 
 
@@ -70,7 +74,9 @@ def build_report(store: Store, since: timedelta | None = None, terms: Terms | No
     tasks: dict[str, TaskReport] = {}
     for task, row, sums in rows:
         tasks.setdefault(task, TaskReport()).rows.setdefault(row, Sums()).add(sums)
-    return Report(build_funnel(rows), _possible(store, terms) if terms else (), tasks)
+    said = Feedback(store)
+    feedback = {name: tally for name in said.tasks() if (tally := said.of(name))}
+    return Report(build_funnel(rows), _possible(store, terms) if terms else (), tasks, feedback)
 
 
 def _possible(store: Store, terms: Terms) -> Sequence[Possible]:

@@ -11,6 +11,7 @@ from rich.text import Text
 from compiler.ledger import Sums
 from compiler.worth import Range, Worth
 from proxy.funnel import MEANING, NANO, Funnel, Group, cost, count, dollars, total
+from proxy.opinion import opinion_lines
 from proxy.report import Report, TaskReport
 from proxy.savings import Possible
 
@@ -36,6 +37,9 @@ def show_report(found: Report) -> None:
         if compiling.calls or task.sums("serve").baselined:
             saving = f"compiling ${compiling.cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
             console.print(f"{name}: {saving}")
+    for name, tally in found.feedback.items():
+        for line in opinion_lines(tally):
+            console.print(f"{name}: {line.strip()}")
 
 
 def print_lines(console: Console, lines: Iterable[Line]) -> None:
