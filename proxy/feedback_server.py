@@ -197,13 +197,16 @@ async def noting(path: Path, noter: Noter) -> AsyncIterator[None]:
     path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, before anything is served
     frames: asyncio.Queue[tuple[int, Said, asyncio.StreamWriter]] = asyncio.Queue(WAITING)
     thread = ThreadPoolExecutor(1, "feedback")
+    workers = set[asyncio.StreamWriter]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        workers.add(writer)
         try:
             with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):  # the worker ended, or we do
                 while True:
                     await frames.put((*await read_frame(reader), writer))
         finally:
+            workers.discard(writer)
             writer.close()
 
     async def run() -> None:
@@ -227,5 +230,7 @@ async def noting(path: Path, noter: Noter) -> AsyncIterator[None]:
     finally:
         server.close()
         running.cancel()
+        for writer in workers:
+            writer.close()
         await asyncio.get_running_loop().run_in_executor(thread, noter.close)
         thread.shutdown()
