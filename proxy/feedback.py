@@ -44,7 +44,7 @@ def word_of(tenant: str, body: dict[str, Any]) -> Word:
     """Raises BadRequestError."""
     for name in body:
         if name not in KEYS:
-            raise BadRequestError(f"unknown parameter {_shown(name)}; feedback has {', '.join(KEYS)}", param="body")
+            raise BadRequestError(f"unknown parameter {name[:MAX_ID]!r}; feedback has {', '.join(KEYS)}")
     id_, score, expected = (body.get(name) for name in KEYS)
     if not isinstance(id_, str) or not id_ or len(id_) > MAX_ID or not id_.isprintable():
         raise BadRequestError("`id`: the `id` of a completion, or its X-Cuecard-Request-Id", param="id")
@@ -64,10 +64,6 @@ def _text(expected: Any) -> str:
     if not text.strip() or len(text) > MAX_EXPECTED:
         raise BadRequestError(f"`expected`: some text, {MAX_EXPECTED:,} characters at most", param="expected")
     return text
-
-
-def _shown(name: str) -> str:
-    return repr(name[:MAX_ID])
 
 
 def _refuse(error: str) -> NoReturn:

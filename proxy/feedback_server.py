@@ -219,9 +219,11 @@ async def noting(path: Path, noter: Noter) -> AsyncIterator[None]:
                 batch.append(frames.get_nowait())
             said = [one for _, one, _ in batch]
             replies = await asyncio.get_running_loop().run_in_executor(thread, noter.take, said)
-            for (number, _, writer), reply in zip(batch, replies, strict=True):
-                data = orjson.dumps(reply)
-                writer.write(REPLY.pack(number, len(data)) + data)
+            newest = {writer: number for number, _, writer in batch}  # which settles all before it
+            for (number, one, writer), reply in zip(batch, replies, strict=True):
+                if isinstance(one, Word) or number == newest[writer]:
+                    data = orjson.dumps(reply)
+                    writer.write(REPLY.pack(number, len(data)) + data)
 
     server = await asyncio.start_unix_server(serve, str(path))
     running = asyncio.create_task(run())
