@@ -152,6 +152,11 @@ def test_a_clearly_worse_card_is_found_out():
     assert false_alarms(0.5, 0.9, words=150, tries=50, share=0.5) > 0.95
 
 
+def test_a_card_that_is_worse_by_less_than_the_margin_never_is_found_worse():
+    said = [("card", 0.5), ("control", 0.9)] * 500
+    assert (compare(said, 0.41)[1], compare(said, 0.3)[1]) == (False, True)
+
+
 def test_a_better_card_gains_nothing():
     """There is nothing in a tally that could raise its share."""
     _, worse = compare([(arm, float(arm == "card")) for _ in range(500) for arm in ("card", "control")])
@@ -199,14 +204,21 @@ def test_praise_raises_nothing(store, note):
     assert (state.stage, state.traffic) == ("shadowing", 0.0)
 
 
-def test_resumed_it_serves_until_it_is_found_worse_anew(store, note, serving, tally):
-    complain(note)
-    assert tally().comparison.pairs < 40
+def test_resumed_it_serves_until_it_is_found_worse_anew(store, note, serving):
+    while stage(store)[0] != "paused":
+        complain(note, 1)
     Rollout(store).resume("mood", who="ada")
     complain(note, 3)
     assert stage(store)[0] != "paused"
     complain(note)
     assert stage(store)[0] == "paused"
+
+
+def test_while_it_is_paused_nothing_is_held_against_it(store, note, serving, tally):
+    Rollout(store).pause("mood", who="ada")
+    complain(note)
+    assert (tally().comparison.pairs, tally().comparison.odds) == (0, 1.0)
+    assert tally().comparison.arms["card"].noted == 40
 
 
 def test_what_was_said_of_an_older_card_pauses_no_newer_one(store, note, serving):
