@@ -112,7 +112,9 @@ class Judge:
 
     async def _ask(self, question: Question, a: str, b: str, instructions: str, purpose: Purpose) -> Verdict | Unjudged:
         messages = ask_for_verdict(question, a, b, instructions, self._nonces)
-        reply = await self._llm.ask(self.model, messages, replace(purpose, role="judge"), max_tokens=VERDICT_TOKENS)
+        reply = await self._llm.ask(
+            self.model, messages, replace(purpose, role="judge", patient=True), max_tokens=VERDICT_TOKENS
+        )
         return read_verdict(reply)
 
 

@@ -1,6 +1,7 @@
 """Where every dollar goes: sums by hour, task, model, role, route, reason and endpoint, added in one transaction a
 flush."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -121,12 +122,21 @@ class Row(NamedTuple):
 
 
 class Incumbent(NamedTuple):
-    """What the app's own model was seen to do on a task, over all its answers."""
+    """What the app's own model was seen to do on a task, over all its answers: sums of tokens, and of squares."""
 
     calls: int = 0
     input: int = 0
     cached_input: int = 0
     output: int = 0
+    output_squares: int = 0
+
+    @property
+    def output_spread(self) -> float:
+        """Standard deviation of an answer's tokens."""
+        if self.calls < 2:
+            return math.inf
+        squares = self.output_squares - self.output * self.output / self.calls
+        return math.sqrt(max(0.0, squares) / (self.calls - 1))
 
     def plus(self, other: "Incumbent") -> "Incumbent":
         return Incumbent(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
@@ -148,7 +158,7 @@ class Tally:
         sums.charge(charge)
         if charge.incumbent and charge.part in ("whole", "tokens") and not charge.failed and charge.task != UNDECLARED:
             usage = charge.usage
-            seen = Incumbent(1, usage.input, usage.cached_input, usage.output)
+            seen = Incumbent(1, usage.input, usage.cached_input, usage.output, usage.output * usage.output)
             self.incumbents[charge.task] = seen.plus(self.incumbents.get(charge.task, Incumbent()))
 
     def merge(self, other: Self) -> None:

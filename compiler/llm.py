@@ -37,6 +37,8 @@ SENT = frozenset(
     }
 )
 NEVER_LEFT = ("ConnectError", "ConnectTimeout")  # httpx: there was no connection, so there is no bill
+FLEX_PRICE = 0.5  # of the ordinary one: OpenAI's flex tier costs what a batch does
+FLEX_TIMEOUT = 900.0  # seconds, as OpenAI advises
 MARGIN = 1.3  # a reservation allows for a tokeniser that finds more tokens than ours
 
 
@@ -50,17 +52,25 @@ class Reply:
     tool_calls: Sequence[Mapping[str, Any]] = ()
     refused: bool = False
     cost: float | None = None  # USD
+    flex: bool = False  # answered at the slow and cheap tier: its time says nothing
+
+    @property
+    def usual_cost(self) -> float | None:
+        """What the same answer costs where somebody waits for it."""
+        return self.cost / FLEX_PRICE if self.cost is not None and self.flex else self.cost
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a call is for: booked under `task` and `role`, paid from `scope` up to `cap_usd`."""
+    """What a call is for: booked under `task` and `role`, paid from `scope` up to `cap_usd`. `patient`: it may be slow,
+    and nobody times it."""
 
     task: str
     role: Role
     scope: str
     cap_usd: float
     timeout: float = 120.0
+    patient: bool = False
 
 
 class Llm:
@@ -147,11 +157,12 @@ class Llm:
         started = time.monotonic()
         try:
             door = self._client(endpoint).chat.completions.with_raw_response
-            raw = await door.create(**{**body, "model": bare, "timeout": purpose.timeout})
+            raw = await door.create(**{**body, "model": bare, **self._tier(model, purpose)})
             self._heed(endpoint, raw.status_code, raw.headers)
             answer = self._read(raw.parse(), time.monotonic() - started, prompt)
             paid = self.prices.rates(answer.model, model, bare)
-            answer = replace(answer, cost=paid.cost(answer.usage) if paid else None)
+            share = FLEX_PRICE if answer.flex else 1.0
+            answer = replace(answer, cost=share * paid.cost(answer.usage) if paid else None)
             charge = booked._replace(model=answer.model, usage=answer.usage, cost=answer.cost)
             kept = {**answer.__dict__, "usage": answer.usage._asdict()}
             return answer
@@ -172,6 +183,11 @@ class Llm:
             if charge:  # none when we were cancelled: the reservation stays counted
                 self.budget.settle(reservation, charge, memo=(memo, kept) if kept else None)
                 self._observe(charge)
+
+    def _tier(self, model: str, purpose: Purpose) -> dict[str, Any]:
+        if purpose.patient and model in self.models.flex:
+            return {"service_tier": "flex", "timeout": FLEX_TIMEOUT}
+        return {"timeout": purpose.timeout}
 
     async def _rest(self, endpoint: Endpoint, model: str) -> None:
         if (left := self._pauses.left(endpoint.name)) > PATIENCE:
@@ -206,7 +222,16 @@ class Llm:
         )
         calls = [call.model_dump(exclude_none=True) for call in message.tool_calls or ()]
         refused, finish = bool(message.refusal), choice.finish_reason or ""
-        return Reply("" if refused else text, reply.model or "", usage, finish, seconds, calls, refused)
+        return Reply(
+            "" if refused else text,
+            reply.model or "",
+            usage,
+            finish,
+            seconds,
+            calls,
+            refused,
+            flex=getattr(reply, "service_tier", None) == "flex",
+        )
 
     def forget(self, scope: str) -> None:
         """Drop the kept answers of a finished compile."""

@@ -18,6 +18,7 @@ class Models:
     judge: str | None = None
     prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     families: Mapping[str, Family] = field(default_factory=dict)
+    flex: frozenset[str] = frozenset()  # may be asked at their slow and cheap tier where nobody waits
 
     @classmethod
     def openai(

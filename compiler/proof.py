@@ -11,7 +11,7 @@ from compiler.store import Store
 
 UNEASY_CONTROL = 0.2  # share that stays with the incumbent while something may have changed
 SLOWER = 1.1  # times the incumbent's 95th percentile, and
-SLACK = 0.2  # seconds more: the pairs are timed by a busy client, eight at once, the incumbent by the proxy
+SLACK = 0.2  # seconds more: the pairs are timed by a busy client, several at once, the incumbent by the proxy
 TIMED = 200  # newest pairs whose times are compared
 ENOUGH_TIMES = 40
 ENOUGH_MONEY = 100  # pairs until it is said that a card saves nothing
@@ -90,6 +90,11 @@ class Proof:
         return self.evidence.pairs
 
     @property
+    def timed(self) -> bool:
+        """Whether the times of both arms can be compared."""
+        return len(self.seconds) >= ENOUGH_TIMES
+
+    @property
     def bound(self) -> float:
         """At most so much worse, with 95 % confidence. 1 where nobody can tell."""
         return 1.0 if self.sight is None else self.evidence.bound(self.sight)
@@ -162,7 +167,7 @@ def standing(proof: Proof, control: float, *, pairs_per_call: float = 1.0) -> St
 
 
 def slower(proof: Proof) -> str | None:
-    if len(proof.seconds) < ENOUGH_TIMES:
+    if not proof.timed:
         return None
     theirs, ours = (_p95([pair[arm] for pair in proof.seconds]) for arm in (0, 1))
     if ours <= SLOWER * theirs + SLACK:

@@ -33,9 +33,9 @@ from compiler.task import Mode, Task, of_variant
 log = logging.getLogger("cuecard.prover")
 
 LOOK = 5.0  # between looks for tasks to take up
-BATCH = 8  # pairs under way at once
 CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
 TRIES = 3  # of one pair, while others go through
+TIMED_IN = 10  # pairs: one is asked so that its time counts, also where there are enough times
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
 DAY = 86_400.0
@@ -48,7 +48,7 @@ RECOGNISED = Task("any", "", recognised=True)  # all recognised ones have one mo
 @dataclass(frozen=True)
 class Terms:
     """`worth`: why a recognised task is not worth a compile; None if it is. `usd_per_day`: what a task's proof may cost
-    in a UTC day. `mode` of a task."""
+    in a UTC day. `mode` of a task. `concurrency`: calls under way at once."""
 
     margin: float
     margin_text: float
@@ -58,6 +58,7 @@ class Terms:
     usd_per_day: Callable[[str], float]
     calls_per_day: Callable[[str], float]
     retry_kept_after: float
+    concurrency: int
     mode: Callable[[Task], Mode]
 
 
@@ -268,7 +269,7 @@ class Prover:
         if judge is None:
             return
         scope = f"calibrate:{task.name}:{task.definition()}:{judge.model}"
-        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name))
+        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name), patient=True)
         observed = await asyncio.to_thread(lambda: [o for _, o in self._recorded.since(task.name)][-RECENT:])
         recorded = [Answered(input_of(one), Answer(one.answer, tuple(one.tool_calls), "stop")) for one in observed]
         itself = answered_twice(recorded)[:ENOUGH]
@@ -276,7 +277,9 @@ class Prover:
             wanted = zip(recorded[: ENOUGH - len(itself)], observed, strict=False)
             again = [Asked(one, observation.request["messages"]) for one, observation in wanted]
             room = max((most_tokens(observation) for observation in observed), default=0)
-            itself += await ask_again(self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=BATCH)
+            itself += await ask_again(
+                self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=self._terms.concurrency
+            )
         found = await calibrate(
             judge,
             card.contract,
@@ -285,7 +288,7 @@ class Prover:
             itself,
             bound=kappa_lower_bound,
             purpose=purpose,
-            concurrency=BATCH,
+            concurrency=self._terms.concurrency,
         )
         proof.kappa = found.kappa
         log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
@@ -295,7 +298,7 @@ class Prover:
         found = []
         for at, observation in self._recorded.since(name, position):
             found.append((at, observation))
-            if len(found) == BATCH:
+            if len(found) == self._terms.concurrency:
                 break
         return found
 
@@ -307,9 +310,9 @@ class Prover:
         )
 
         async def one(position: int, observation: Observation) -> Ran:
-            return await shadow.run(
-                position, observation, purpose, last=self._tries.get((task.name, position), 0) >= TRIES
-            )
+            last = self._tries.get((task.name, position), 0) >= TRIES
+            patient = proof.timed and position % TIMED_IN != 0
+            return await shadow.run(position, observation, replace(purpose, patient=patient), last=last)
 
         found = await asyncio.gather(*(one(*pair) for pair in batch), return_exceptions=True)
         through = any(isinstance(result, Ran) for result in found)

@@ -46,15 +46,15 @@ class Shadow:
             observation.answer.strip() if self.card.contract.kind == "label" else None,
             observation.model,
             reply.model if reply else "",
-            (observation.seconds, reply.seconds) if reply else None,
-            (observation.cost, reply.cost if reply else 0.0),
+            (observation.seconds, reply.seconds) if reply and not reply.flex else None,
+            (observation.cost, reply.usual_cost if reply else 0.0),
         )
 
     def _body(self, observation: Observation) -> dict[str, Any]:
         """As the proxy would send it, but whole, and with a cap on its tokens: a budget has to know the most."""
         family = Family.of(self.card.model, self.llm.models.families)
         body = rewrite(observation.request, self.card.program, self.card.model, family, replaces=self.task.system)
-        for name in ("stream", "stream_options"):
+        for name in ("stream", "stream_options", "service_tier"):
             body.pop(name, None)
         cap = "max_completion_tokens" if family.openai or family.reasoning else "max_tokens"
         if not isinstance(body.get(cap), int):

@@ -78,6 +78,7 @@ def terms_for(settings: Settings, store: Store) -> Terms:
         usd_per_day=estimates.usd_per_day,
         calls_per_day=estimates.calls_per_day,
         retry_kept_after=settings.compile.retry_kept_after,
+        concurrency=settings.compile.concurrency,
         mode=partial(mode_of, settings),
     )
 

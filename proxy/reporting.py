@@ -1,7 +1,7 @@
 """`cuecard report` for a person at a terminal, from 80 columns on."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from textwrap import wrap
 
 from rich.console import Console
@@ -9,13 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from compiler.ledger import Sums
+from compiler.pricing import PriceBook
+from compiler.task import of_variant
 from compiler.worth import Range, Worth
 from proxy.funnel import MEANING, NANO, Funnel, Group, cost, count, dollars, total
+from proxy.gates import in_words
 from proxy.opinion import opinion_lines
 from proxy.report import Report, TaskReport
 from proxy.savings import Possible
+from proxy.share import in_percent
 
 TITLES = {"bill": "your app", "seen": "seen", "eligible": "eligible", "matched": "matched", "live": "live"}
+BACKGROUND = ("compile", "shadow", "judge")  # roles
 MONTH = 30  # days
 NAME_WIDTH = 24
 Line = tuple[str, str]  # what stands at the left, and the text beside it
@@ -32,14 +37,14 @@ def show_report(found: Report) -> None:
         print_lines(console, possible_lines(found.possible))
     console.print()
     console.print(_table(found))
-    for name, task in sorted(found.tasks.items()):
-        compiling = task.sums("compile")
-        if compiling.calls or task.sums("serve").baselined:
-            saving = f"compiling ${compiling.cost:.4f}, net saving ${task.net_saving:+.4f} (estimated)"
-            console.print(f"{name}: {saving}")
-    for name, tally in found.feedback.items():
-        for line in opinion_lines(tally):
-            console.print(f"{name}: {line.strip()}")
+    outcomes = [(name, line) for name, task in sorted(found.tasks.items()) for line in task_lines(task, found.prices)]
+    if outcomes:
+        console.print("\nWhat became of each task:")
+        print_lines(console, outcomes)
+    said = [(name, line.strip()) for name, tally in found.feedback.items() for line in opinion_lines(tally)]
+    if said:
+        console.print("\nWhat users said of the answers, from 0 (bad) to 1 (good):")
+        print_lines(console, said)
 
 
 def print_lines(console: Console, lines: Iterable[Line]) -> None:
@@ -71,6 +76,28 @@ def funnel_lines(funnel: Funnel) -> Iterable[Line]:
 
 def _beside(mark: str, groups: Iterable[Group]) -> Iterable[Line]:
     return (("", f"{mark} {group.sentence}") for group in groups)
+
+
+def task_lines(task: TaskReport, prices: PriceBook) -> Iterator[str]:
+    """Where its cards stand, and what that saved so far."""
+    for stand in task.stands:
+        variant = f"{stand.name}: " if stand.name != of_variant(stand.name) else ""
+        served = f"{in_percent(stand.traffic)} of the calls" if stand.traffic else "none of the calls"
+        loss = "as you vouched" if stand.bound is None and stand.traffic else in_words(stand.bound or 1.0)
+        yield f"{variant}{stand.stage}, {served} on {stand.model}; {loss}"
+    background = [(name, sums) for name in BACKGROUND if (sums := task.sums(name)).calls]
+    if task.stands or task.replaced or background:
+        spent = ", ".join(f"{name} {_usd(sums.cost)}" for name, sums in background)
+        net, between = task.net_saving, task.saving_range(prices)
+        if math.isinf(between.high):
+            sure = ", give or take what is not known of your model"
+        else:
+            sure = f", {_signed(between.low)} to {_signed(between.high)}" if between.low < between.high else ""
+        yield f"net saving {_signed(net)}{sure} (estimated)" + (f"; spent on {spent}" if spent else "")
+
+
+def _signed(usd: float) -> str:
+    return ("-" if usd < 0 else "+") + _usd(abs(usd))
 
 
 def possible_lines(found: Sequence[Possible]) -> Iterable[Line]:

@@ -87,6 +87,7 @@ class Margin(Section):
 class Background(Section):
     usd_per_day: Usd = 5.0
     max_share_of_saving: float = Field(0.15, ge=0, le=1)
+    flex: tuple[str, ...] = ()
 
 
 class CompileSettings(Section):
@@ -241,6 +242,7 @@ class Settings(Section):
             judge=self.models.judge,
             prices=self.own_prices(),
             families=self.families(),
+            flex=frozenset(self.background.flex),
         )
 
     def compile_options(self) -> Options:

@@ -258,6 +258,8 @@ class FakeUpstream:
             "created": CREATED,
             "model": message.pop("model", self.snapshots.get(call.model, call.model)),
         }
+        if tier := message.pop("service_tier", data.get("service_tier")):
+            head["service_tier"] = tier
         usage = message.pop("usage", None)
         finish = message.pop("finish_reason", None) or ("tool_calls" if message.get("tool_calls") else "stop")
         text, cut = self._capped(message.get("content"), data)

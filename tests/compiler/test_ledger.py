@@ -159,7 +159,7 @@ def test_the_incumbents_habits_are_learned_from_its_good_answers_alone(store):
     assert ledger.incumbent("mood") == Incumbent()
     add(ledger, own, own, CALL, own._replace(failed=True), own._replace(task=UNDECLARED))
     add(ledger, own)
-    assert ledger.incumbent("mood") == Incumbent(calls=3, input=300, cached_input=120, output=60)
+    assert ledger.incumbent("mood") == Incumbent(calls=3, input=300, cached_input=120, output=60, output_squares=1_200)
     assert ledger.incumbent(UNDECLARED) == Incumbent()
 
 

@@ -25,10 +25,12 @@ PURPOSE = Purpose("mood", "compile", scope="compile:mood@1:x", cap_usd=1.0)
 
 def fake_bill(fake: FakeUpstream) -> float:
     """What the fake says it billed, at the prices of the tests."""
-    return sum(
-        (sums["input"] * PRICES[model]["input"] + sums["output"] * PRICES[model]["output"]) / 1e6
-        for model, sums in fake.totals().items()
-    )
+    return sum(_bill_of(fake, model) for model in fake.totals())
+
+
+def _bill_of(fake: FakeUpstream, model: str) -> float:
+    sums = fake.totals()[model]
+    return (sums["input"] * PRICES[model]["input"] + sums["output"] * PRICES[model]["output"]) / 1e6
 
 
 def booked(store: Store) -> dict[str, Any]:
@@ -345,6 +347,23 @@ async def test_a_reasoning_model_is_asked_in_its_own_terms(models, store, fake):
     async with Llm(own, store, usd_per_day=5) as llm:
         await llm.ask("fake-strong", HELLO, PURPOSE, max_tokens=50)
     assert fake.calls[0].json == {"model": "fake-strong", "messages": HELLO, "max_completion_tokens": 4_050}
+
+
+@pytest.mark.parametrize(
+    ("patient", "answered_at", "share"), [(True, "flex", 0.5), (True, "default", 1.0), (False, None, 1.0)]
+)
+async def test_where_nobody_waits_a_model_with_a_flex_tier_is_asked_there_at_half_the_price(
+    models, store, fake, patient, answered_at, share
+):
+    fake.answers["fake-nano"] = {"content": "Hello to you."} | ({"service_tier": answered_at} if answered_at else {})
+    purpose = replace(PURPOSE, patient=patient)
+    async with Llm(replace(models, flex=frozenset({"fake-nano"})), store, usd_per_day=5.0) as llm:
+        reply = await llm.ask("fake-nano", HELLO, purpose, max_tokens=50)
+        await llm.ask("fake-strong", HELLO, purpose, max_tokens=50)
+    assert [call.json.get("service_tier") for call in fake.calls] == ["flex" if patient else None, None]
+    assert reply.flex == (answered_at == "flex")
+    assert reply.cost == pytest.approx(share * reply.usual_cost)
+    assert booked(store)["fake-nano"].cost == pytest.approx(share * _bill_of(fake, "fake-nano"))
 
 
 async def test_a_prefixed_model_is_priced_and_reserved_under_its_whole_name(models, store, fake):

@@ -12,7 +12,7 @@ from compiler.llm import Llm
 from compiler.models import Models
 from compiler.observation import Observation, Observations
 from compiler.program import Prompt
-from compiler.proof import Proof, Proofs
+from compiler.proof import ENOUGH_TIMES, Proof, Proofs
 from compiler.prover import Prover, Terms
 from compiler.recognition.discovery import Discovery
 from compiler.recognition.structure import CHAT, structure_key
@@ -55,6 +55,7 @@ def terms(**more: Any) -> Terms:
         "usd_per_day": lambda task: 5.0,
         "calls_per_day": lambda task: 0.0,
         "retry_kept_after": 60.0,
+        "concurrency": 8,
         "mode": lambda task: "auto",
     }
     return Terms(**of_all | more)
@@ -290,6 +291,20 @@ async def test_slower_than_the_apps_model_it_serves_nothing(prover, store, obser
     fake.answers["fake-nano"] = right
     await proven(prover(), store, observations, [replace(one, seconds=-1.0) for one in texts(200)])
     assert registry.state("mood").traffic == 0 and "slower" in registry.state("mood").reason
+
+
+async def test_once_there_are_enough_times_pairs_are_asked_at_the_flex_tier_but_one_in_ten(
+    models, store, observations, registry, shadowing, fake
+):
+    fake.answers["fake-nano"] = right
+    async with Llm(replace(models, flex=frozenset({"fake-nano"})), store, usd_per_day=50) as llm:
+        proof = await proven(Prover(store, observations, llm, terms()), store, observations, texts(200))
+    tiers = [call.json.get("service_tier") for call in fake.calls]
+    assert set(tiers[:ENOUGH_TIMES]) == {None}
+    timed = tiers.count(None)
+    assert 200 - tiers.count("flex") == timed == len(proof.seconds)
+    assert ENOUGH_TIMES + 10 <= timed <= ENOUGH_TIMES + 8 + 17
+    assert proof.usd[1] == pytest.approx(sum(call.input * 0.1 + call.output * 0.4 for call in fake.calls) / 1e6)
 
 
 async def test_free_text_waits_until_its_judge_is_known_to_see_a_loss(

@@ -28,6 +28,7 @@ TERMS = Terms(
     usd_per_day=lambda task: 1.0,
     calls_per_day=lambda task: 0.0,
     retry_kept_after=60.0,
+    concurrency=8,
     mode=lambda task: "auto",
 )
 

@@ -61,7 +61,10 @@ def test_the_report_fits_80_columns_and_says_what_was_saved_with_the_compile_pai
     text = report(served, compiled)
     for shown in ("compiled", "compile ", "123456789", "9876543", "16.3000", "325.9000"):
         assert shown in text
-    assert "sentiment: compiling $0.0042, net saving $+309.5958 (estimated)" in text
+    assert (
+        "net saving +$309.60, give or take what is not known of your model (estimated); spent on compile $0.0042"
+        in unwrapped(text)
+    )
 
 
 def test_a_report_of_nothing_says_so(report):
