@@ -28,7 +28,7 @@ from proxy.unpack import unpacked
 log = logging.getLogger("cuecard.feedback")
 
 WAITING = 256  # frames; then workers have to wait, which they do beside their requests
-EARLY_SECONDS, MOST_EARLY = 10.0, 1_000
+EARLY_SECONDS, MOST_EARLY = 10.0, 200
 LOOK_SECONDS = 0.5  # between looks whether an answer is recorded by now
 RIGHT = 0.5  # a score from here on is counted as right
 Reply = dict[str, Any]
@@ -96,9 +96,7 @@ class Noter:
             self._drop("answer_room", self._stores().answers.remember([*map(_given, kept)]))
             self._failing = False
         except StoreError as error:
-            if not self._failing:
-                log.error("feedback finds no answer from now on, until this is mended: %s", error)
-            self._failing = True
+            self._failed(error)
             self._drop("answer_store", len(kept))
         except Exception:  # boundary: a bug in remembering must not end the noting of what is said
             log.exception("%s answers are not remembered", len(kept))
@@ -108,7 +106,7 @@ class Noter:
         try:
             return self._note(word)
         except StoreError as error:
-            log.error("feedback is refused: %s", error)
+            self._failed(error)
             return {"error": "store"}
         except Exception:  # boundary: a bug in noting must not end the remembering of what comes next
             log.exception("feedback could not be noted")
@@ -121,7 +119,7 @@ class Noter:
             return {"error": "unknown"}
         answered, score = found.answered, _score(word, found)
         noted = Feedback(stores.store).note(found.key, answered, score, self._margin)
-        learned = self._learn(stores, found.key, noted.task, word.expected)
+        learned = self._learn(stores, found.key, noted.task, word.expected, recorded=answered.route == "original")
         outcome = "again" if noted.again else "unscored" if score is None else "right" if score >= RIGHT else "wrong"
         label = self._metrics.task(of_variant(noted.task))
         self._metrics.count(self._metrics.feedback, label, answered.route, outcome)
@@ -135,12 +133,13 @@ class Noter:
             "learned": learned,
         }
 
-    def _learn(self, stores: Opened, key: str, task: str, expected: str | None) -> bool:
-        """The expected answer beside the recorded one: for the pairs that are still to come, and the next compile."""
+    def _learn(self, stores: Opened, key: str, task: str, expected: str | None, *, recorded: bool = True) -> bool:
+        """The expected answer beside the recorded one: for the pairs that are still to come, and the next compile.
+        `recorded`: it may still come to be."""
         self._early.pop(key, None)
         found = stores.observations.of_answer(key) if stores.observations else None
         if stores.observations is None or found is None:
-            if expected is not None and len(self._early) < MOST_EARLY:
+            if recorded and expected is not None and len(self._early) < MOST_EARLY:
                 self._early[key] = time.monotonic(), task, expected
             return False
         position, observation = found
@@ -171,6 +170,11 @@ class Noter:
         if self._opened is None:
             self._opened = self._open()
         return self._opened
+
+    def _failed(self, error: StoreError) -> None:
+        if not self._failing:
+            log.error("answers, and what is said of them, are not kept until this is mended: %s", error)
+        self._failing = True
 
     def _drop(self, reason: str, number: int) -> None:
         if number:

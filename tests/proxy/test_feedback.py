@@ -306,7 +306,7 @@ async def test_answers_that_can_not_be_kept_are_counted_and_one_line_says_so(
     after, _ = await ask(proxy)
     assert (await say(proxy, {"id": after, "score": 1}))[0] == 200
     assert noted.dropped.labels("answer_store")._value.get() == 2
-    assert sum("feedback finds no answer" in message for message in caplog.messages) == 1
+    assert sum("are not kept until this is mended" in message for message in caplog.messages) == 1
 
 
 async def test_a_store_that_was_deleted_is_begun_anew(proxy, ask, tmp_path):

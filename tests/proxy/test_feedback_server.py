@@ -120,6 +120,13 @@ async def test_what_was_expected_before_it_was_recorded_is_learned_a_moment_late
     assert not learner.waits, "most answers are not recorded"
 
 
+def test_no_cards_answer_is_waited_for(learner):
+    one = kept()
+    learner.take([one._replace(answered=one.answered._replace(route="compiled"))])
+    expect(learner, "bad")
+    assert not learner.waits
+
+
 async def test_what_was_expected_early_and_taken_back_is_not_learned(learner, surrogates, tmp_path):
     learner.take([kept()])
     expect(learner, "bad")
