@@ -43,12 +43,19 @@ def adopted(name: str, templates: Sequence[Template]) -> Task:
 
 
 def examples_of(observations: Iterable[Observation]) -> list[Example]:
-    """What was asked and answered, in its order; a repeated input once, with its last answer."""
+    """What was asked and answered, in its order; a repeated input once, with its last answer. What a user expected goes
+    before what was answered."""
     found: dict[str, str] = {}
+    expected = set[str]()
     for observation in observations:
         texts = texts_of(observation.request.get("messages"))
-        if texts and texts[-1].strip() and observation.answer.strip() and not observation.tool_calls:
-            found[texts[-1]] = observation.answer
+        answer = observation.expected or observation.answer
+        if not (texts and texts[-1].strip() and answer.strip()) or observation.tool_calls:
+            continue
+        if observation.expected or texts[-1] not in expected:
+            found[texts[-1]] = answer
+        if observation.expected:
+            expected.add(texts[-1])
     return [Example(text, answer) for text, answer in found.items()]
 
 

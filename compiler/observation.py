@@ -7,7 +7,7 @@ key says all that keeping and forgetting need to know, so that neither reads wha
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -25,12 +25,17 @@ KEEP_FORGOTTEN = DAY  # longer than an observation is on its way here
 SCRUB_EVERY = DAY
 PAGE = 100
 ROW = "o:"
+BY_ID = "i:"
 
 
 @dataclass(frozen=True)
 class Observation:
     """`model` is the one that answered; `request` holds the name that was asked for, and not who asked. `usage`: input,
-    cached input, output, reasoning tokens; `cost` in USD, None where unknown; `seconds` until the last byte."""
+    cached input, output, reasoning tokens; `cost` in USD, None where unknown; `seconds` until the last byte.
+
+    `id`: of the answer, as feedback finds it (`compiler.answers`); `plain`: nothing in it had to be redacted;
+    `expected`: what a user said the answer should have been.
+    """
 
     time: float
     tenant: str
@@ -43,6 +48,9 @@ class Observation:
     usage: list[int]
     cost: float | None
     seconds: float
+    id: str = ""
+    plain: bool = False
+    expected: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -115,6 +123,8 @@ class Observations:
             for position, observation in enumerate(batch, first):
                 value = observation.to_json()
                 self._store.put(_key(position, observation, len(orjson.dumps(value))), value, expire=self._retention)
+                if observation.id:
+                    self._store.put(f"{BY_ID}{observation.id}:{position:015d}", True, expire=self._retention)
             self._store.put("position", first + len(batch) - 1)
         self._added += len(batch)
         if self._added >= TRIM_EVERY:
@@ -132,6 +142,24 @@ class Observations:
     def get(self, position: int) -> Observation | None:
         found = self._store.page(f"{ROW}{position:015d}:", "", 1)
         return Observation.from_json(found[0][1]) if found else None
+
+    def of_answer(self, id_: str) -> tuple[int, Observation] | None:
+        """The one of an answer, with its position."""
+        for key, _ in self._store.page(f"{BY_ID}{id_}:", "", 1):
+            position = int(key.rpartition(":")[2])
+            if observation := self.get(position):
+                return position, observation
+        return None
+
+    def expect(self, position: int, expected: str | None) -> Observation | None:
+        """As it is with what a user said the answer should have been, which None takes back; None: it is gone."""
+        with self._store.transact():
+            for key, value in self._store.page(f"{ROW}{position:015d}:", "", 1):
+                observation = replace(Observation.from_json(value), expected=expected)
+                left = observation.time + self._retention - time.time()
+                self._store.put(key, observation.to_json(), expire=max(left, 0.0))
+                return observation
+        return None
 
     def position(self) -> int:
         """Of the newest that was ever kept; 0: none was."""
@@ -209,7 +237,9 @@ class Observations:
     def _rows(self) -> Iterator[Row]:
         return map(Row.of, self._store.keys(ROW))
 
-    def _delete(self, keys: Sequence[str]) -> None:
+    def _delete(self, rows: Sequence[str]) -> None:
+        gone = {key.split(":", 2)[1] for key in rows}
+        keys = [*rows, *(key for key in self._store.keys(BY_ID) if key.rpartition(":")[2] in gone)]
         for start in range(0, len(keys), PAGE):  # others may write in between
             with self._store.transact():
                 for key in keys[start : start + PAGE]:

@@ -17,6 +17,7 @@ from compiler.task import Task, of_variant
 Stage = Literal["observing", "compiling", "shadowing", "ramping", "live", "kept", "paused"]
 STAGES: tuple[Stage, ...] = ("observing", "compiling", "shadowing", "ramping", "live", "kept", "paused")
 Origin = Literal["config", "admin"]
+MOST_EXAMPLES = 400  # out of a task's traffic; the newest
 RESUMED = "resumed"  # the reason of a state that waits for its evidence to be looked at
 
 
@@ -144,7 +145,7 @@ class Registry:
         with self._store.transact():
             for version in range(1, self.next_version(name)):
                 self._store.delete(f"card:{name}@{version}")
-            for kind in ("examples", "learned", "state", "proof", "said"):
+            for kind in ("examples", "learned", "state", "proof", "said", "feedback"):
                 self._store.delete(f"{kind}:{name}")
             for scope in ("proof", "compile"):
                 for key in self._store.keys(f"memo:{scope}:{name}@"):
@@ -211,6 +212,16 @@ class Registry:
         with self._store.transact():
             self._store.put(f"examples:{name}", [asdict(example) for example in examples])
             self._store.put(f"learned:{name}", True)
+
+    def correct(self, name: str, example: Example) -> bool:
+        """What should have been answered, among examples out of the traffic; those that a user gave are left alone."""
+        with self._store.transact():
+            if name not in self.adopted() and not self._store.get(f"learned:{name}"):
+                return False
+            found = {one.input: one for one in self.examples(name)} | {example.input: example}
+            kept = [*found.values()][-MOST_EXAMPLES:]
+            self._store.put(f"examples:{name}", [asdict(one) for one in kept])
+            return True
 
     def learned(self, tenant: str | None = None) -> list[str]:
         """The declared tasks with examples out of their traffic; of a tenant, those that it may use."""

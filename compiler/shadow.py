@@ -66,6 +66,7 @@ class Shadow:
             input_of(observation),
             Answer(observation.answer, tuple(observation.tool_calls), "stop"),
             _answer(reply) if reply else None,
+            observation.expected,
             streamed=observation.request.get("stream") is True,
         )
         found = score(pair, self.card.contract)

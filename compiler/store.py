@@ -124,6 +124,19 @@ class Store:
         except OSError:
             return True
 
+    def shorten(self, at_most: int) -> int:
+        """Where more is kept than so many values, those that would expire first go; how many did. One that does not
+        expire stays."""
+        with self.transact():
+            over = len(self._cache) - at_most
+            if over > 0:
+                self._cache._sql(
+                    "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache WHERE expire_time IS NOT NULL"
+                    " ORDER BY expire_time LIMIT ?)",
+                    (over,),
+                )
+        return max(0, over)
+
     def purge_expired(self) -> int:
         with _translated(self.folder):
             return int(self._cache.expire())

@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from compiler.errors import ExampleError
+from compiler.feedback import Feedback
 from compiler.observation import Observations
 from compiler.proof import Proof, Proofs
 from compiler.recognition.catalogue import Catalogue
@@ -23,6 +24,7 @@ from compiler.worth import Terms
 from proxy.declare import examples_of, task_of
 from proxy.dossier import Dossier, Stand
 from proxy.errors import BadRequestError, NotFoundError
+from proxy.opinion import opinion_json
 from proxy.report import build_report
 from proxy.seen import seen_task, seen_tasks
 from proxy.settings import TaskSettings
@@ -64,7 +66,8 @@ def describe_whole(store: Store, name: str) -> dict[str, Any] | None:
         return _with_proof(store, view)
     adopted = snapshot.adopted.get(name)
     if one := seen_task(store, name):
-        return one.to_json() | (_with_proof(store, adopted) if adopted else {})
+        said = {"feedback": opinion_json(Feedback(store).of(name))}
+        return one.to_json() | said | (_with_proof(store, adopted) if adopted else {})
     return _with_proof(store, adopted) if adopted else None
 
 

@@ -12,8 +12,9 @@ from aiohttp.typedefs import Handler
 from compiler.pricing import PriceBook
 from compiler.registry import Snapshot
 from compiler.store import Store
-from proxy import admin, capture, counting, framing, metrics, operator
+from proxy import admin, answered, capture, counting, feedback, framing, metrics, operator
 from proxy.access import Access
+from proxy.answered import AnswerClient
 from proxy.breaker import Breakers
 from proxy.call import MAX_BODY, too_large
 from proxy.capture import Capture
@@ -64,6 +65,8 @@ def build_app(
     app.add_routes(
         [
             web.post("/v1/chat/completions", guard(access.chat, chat)),
+            web.post(feedback.PATH, guard(access.chat, feedback.feedback)),
+            web.route("*", feedback.PATH + "{rest:(/.*)?}", guard(access.api, nowhere)),
             web.get("/v1/models", guard(access.api, list_models), allow_head=False),
             web.get("/v1/models/{model}", guard(access.api, retrieve_model), allow_head=False),
             web.get("/health/live", _own(live)),
@@ -159,6 +162,7 @@ def _gateway(
         sampler = Sampler(settings.listen.workers, a_second=settings.capture.per_second)
         enabled = settings.capture.enabled
         capturing = Capture(sockets / capture.SOCKET, process_metrics, sampler, enabled=enabled)
+        answers = AnswerClient(sockets / answered.SOCKET, process_metrics)
         families, endpoints = settings.families(), settings.endpoints()
         watch = Watch(settings.timeouts.upstream)
         async with Upstream.open(settings.timeouts) as upstream:
@@ -170,6 +174,7 @@ def _gateway(
                 Planner(endpoints, settings.models.production, families),
                 Meter(process_metrics, PriceBook(settings.own_prices(), warm=True), counter, sync.keep),
                 capturing,
+                answers,
                 Deadlines(settings.timeouts.candidate),
                 Breakers(),
                 watch,
@@ -180,10 +185,10 @@ def _gateway(
             app[GATEWAY].meter.count_left()
             sync.start()
             request_log.start()
-            running = [asyncio.create_task(work.run()) for work in (counter, capturing, watch)]
+            running = [asyncio.create_task(work.run()) for work in (counter, capturing, answers, watch)]
             yield
             await asyncio.gather(*app[GATEWAY].background, return_exceptions=True)
-            await asyncio.gather(counter.drain(COUNT_SECONDS), capturing.drain(COUNT_SECONDS))
+            await asyncio.gather(*(queue.drain(COUNT_SECONDS) for queue in (counter, capturing, answers)))
             for task in running:
                 task.cancel()
             await asyncio.to_thread(sync.stop)

@@ -41,7 +41,7 @@ DROPS = ("rate", "too_large", "not_text", "unfinished", "queue_full", "store", "
 
 class Offer(NamedTuple):
     """One answered request as bytes. `request` is the client's, `answer` the upstream's; `usage` and `cost` as in
-    Observation, None where the answer does not tell."""
+    Observation, None where the answer does not tell; `id` is Cuecard's own of the request."""
 
     time: float
     tenant: str
@@ -54,6 +54,7 @@ class Offer(NamedTuple):
     usage: list[int] | None
     cost: float | None
     seconds: float
+    id: str
     request: bytes
     answer: bytes
 
@@ -179,6 +180,7 @@ def _offered(call: Call, exchange: Exchange) -> Offer:
         usage=[usage.input, usage.cached_input, usage.output, usage.reasoning] if usage else None,
         cost=price[0] if usage and price else None,
         seconds=exchange.heard - exchange.since if exchange.streamed else exchange.seconds,
+        id=call.id,
         request=call.raw,
         answer=b"".join(exchange.chunks),
     )

@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compiler.answers import key_of
 from compiler.errors import StoreError
 from compiler.observation import Observation, Observations
 from compiler.pricing import PriceBook, Usage
-from compiler.redaction.redact import redact_values
+from compiler.redaction.redact import Redactor
 from compiler.tokens import TokenCounter
 from proxy.answer import Answer, read_answer
 from proxy.capture import MAX_BODY, MAX_STREAM, Offer
 from proxy.count_server import count
 from proxy.metrics import Metrics
+from proxy.surrogates import Surrogates
 from proxy.unpack import json_object, unpacked
 
 log = logging.getLogger("cuecard.capture")
@@ -29,7 +31,6 @@ AGAIN_SECONDS = 1.0  # until a store that could not be used is tried again
 STOP_SECONDS = 1.0  # for workers to end, and as long to keep what they sent; the learner has three in all
 ENDED = frozenset(("stop", "tool_calls", "function_call"))  # not cut off, and not filtered
 WHO_ASKED = ("user", "safety_identifier", "prompt_cache_key", "metadata", "store")
-Redact = Callable[[Sequence[Any]], list[Any]]
 
 
 class NoExample(Exception):
@@ -45,15 +46,13 @@ class Recorder:
         metrics: Metrics,
         counter: TokenCounter,
         prices: PriceBook,
-        *,
-        redact: Redact | None = redact_values,
+        surrogates: Surrogates,
     ) -> None:
-        """`redact`: None keeps everything as it was said."""
         self._open = open_observations
         self._metrics = metrics
         self._counter = counter
         self._prices = prices
-        self._redact = redact
+        self._surrogates = surrogates
         self._offers: asyncio.Queue[Offer] = asyncio.Queue(WAITING)
         self._thread = ThreadPoolExecutor(1, "capture")
         self._observations: Observations | None = None
@@ -99,7 +98,7 @@ class Recorder:
         try:
             request, answer = _read(offer)
             observation = self._priced(offer, _observation(offer, request, answer))
-            return self._redacted(observation) if self._redact else observation
+            return self._redacted(observation)
         except NoExample as reason:
             self._drop(str(reason), 1)
         except Exception:  # boundary: what breaks its reading or redacting is not kept, and the next one is
@@ -110,12 +109,16 @@ class Recorder:
     def _redacted(self, observation: Observation) -> Observation:
         """All that was said with one map, so that what the answer takes from the request is still the same in both.
         The model's name is no text: what looks like a date in it is its version."""
-        assert self._redact
+        if (redact := self._surrogates.redact) is None:
+            return observation
+        redactor = Redactor()
         said = [observation.request, observation.answer, observation.tool_calls]
-        request, answer, tool_calls = self._redact(said)
+        request, answer, tool_calls = redact(said, redactor)
         if "model" in request:
             request = {**request, "model": observation.request["model"]}
-        return replace(observation, request=request, answer=answer, tool_calls=tool_calls)
+        self._surrogates.keep(observation.id, redactor)
+        plain = not redactor.changed
+        return replace(observation, request=request, answer=answer, tool_calls=tool_calls, plain=plain)
 
     def _priced(self, offer: Offer, observation: Observation) -> Observation:
         """An answer that does not tell its usage is counted, here as for the books."""
@@ -233,4 +236,5 @@ def _observation(offer: Offer, request: dict[str, Any], answer: Answer) -> Obser
         usage=offer.usage or [],
         cost=offer.cost,
         seconds=offer.seconds,
+        id=key_of(offer.tenant, offer.id),
     )

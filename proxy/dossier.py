@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from compiler.feedback import Feedback, Tally
 from compiler.ledger import Ledger
 from compiler.proof import Proof, Proofs
 from compiler.registry import Registry, TaskView
 from compiler.rollout import Entry, Rollout, Said
 from compiler.store import Store
 from proxy.gates import gates
+from proxy.opinion import opinion_json
 
 PROVING = ("shadow", "judge")  # roles
 
@@ -23,6 +25,7 @@ class Dossier:
     said: Said
     entries: list[Entry]
     usd: float
+    feedback: Tally | None
 
     @classmethod
     def of(cls, store: Store, view: TaskView) -> Self:
@@ -36,6 +39,7 @@ class Dossier:
             rollout.said(name),
             rollout.audit(name),
             sum(sums.cost for task, row, sums in Ledger(store).rows() if task == name and row.role in PROVING),
+            Feedback(store).of(name),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -43,6 +47,7 @@ class Dossier:
         return {
             "proof": _proof(proof, self.begun) if proof else None,
             "proof_usd": self.usd,
+            "feedback": opinion_json(self.feedback),
             "said": vars(self.said),
             "audit": [entry.to_json() for entry in self.entries],
         }

@@ -4,14 +4,14 @@ ProxyError                     status, type, code, message, param
     BadRequestError        400 invalid_request_error
     NotAllowedError        401 invalid_api_key
     ForbiddenError         403 a foreign Host or Origin, or no admin token
-    NotFoundError          404 model_not_found, task_not_found, unknown_url
+    NotFoundError          404 model_not_found, task_not_found, answer_not_found, unknown_url
     ConflictError          409 not_now
     ClientTooSlowError     408 request_timeout
     TooLargeError          413
     HeadersTooLargeError   431
     UpstreamFailedError    502 upstream_unreachable, upstream_broke_off
     UpstreamTimeoutError   504
-    UnavailableError       503 store_unavailable, not_ready
+    UnavailableError       503 store_unavailable, not_ready, learner_unavailable
 """
 
 import json
@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from compiler.errors import StoreError
-from proxy.headers import ERROR
+from proxy.headers import ERROR, RETRY_AFTER
 from proxy.upload import UploadError
 
 
@@ -29,10 +29,14 @@ class ProxyError(Exception):
     type = "server_error"
     code: str | None = None
 
-    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        """`retry_after`: seconds."""
         super().__init__(message)
         self.code = code or self.code
         self.param = param
+        self.retry_after = retry_after
 
     def body(self) -> bytes:
         error = {"message": str(self), "type": self.type, "param": self.param, "code": self.code}
@@ -40,6 +44,8 @@ class ProxyError(Exception):
 
     def response(self) -> web.Response:
         headers = {ERROR: self.code or self.type}
+        if self.retry_after:
+            headers[RETRY_AFTER] = str(self.retry_after)
         return web.Response(status=self.status, body=self.body(), content_type="application/json", headers=headers)
 
 

@@ -32,6 +32,7 @@ class Exchange:
     usage: Usage | None = None
     price: tuple[float | None, float | None] | None = None  # (cost, baseline) of that usage
     model: str = ""
+    id: str = ""  # of the completion, as its body says
     chunks: list[bytes] = field(default_factory=list)
     tapped: bool = True  # whether the answer may name its usage; a downloaded file does not
     size: int = 0
@@ -89,19 +90,21 @@ class Exchange:
         return self.value
 
     def read(self) -> None:
-        """Take model and usage out of the body, where it has them; once the body is here."""
+        """Take id, model and usage out of the body, where it has them; once the body is here."""
         if self.is_read:
             return
         self.is_read = True
         if self.streamed:
             body = self.body()
-            found: dict[str, Any] = {"usage": sse.usage_of(self.tail or body), "model": sse.model_of(body)}
+            found: dict[str, Any] = {**sse.first_of(body), "usage": sse.usage_of(self.tail or body)}
         elif self.tail:
             found = {name: last_value(self.tail, name) for name in ("usage", "model")}
         else:
             found = self.json()
-        usage, model = found.get("usage"), found.get("model")
+        usage, model, id_ = found.get("usage"), found.get("model"), found.get("id")
         if isinstance(usage, dict) and self.paid != "free":
             self.usage = Usage.from_openai(usage)
         if isinstance(model, str) and model:
             self.model = model
+        if isinstance(id_, str):
+            self.id = id_

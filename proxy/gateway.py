@@ -11,6 +11,7 @@ from compiler.endpoint import Endpoints
 from compiler.families import Family
 from compiler.registry import Snapshot
 from compiler.task import Mode
+from proxy.answered import AnswerClient
 from proxy.attention import Attention
 from proxy.breaker import Breakers
 from proxy.call import Call, now
@@ -50,6 +51,7 @@ class Gateway:
     planner: Planner
     meter: Meter
     capture: Capture
+    answers: AnswerClient
     deadlines: Deadlines
     breakers: Breakers
     watch: Watch

@@ -35,6 +35,7 @@ OURS = b"x-cuecard-"
 ORDINARY = (b"keep-alive", b"close")  # values of Connection that name no header
 HOST, ORIGIN, CONTENT_TYPE = istr("Host"), istr("Origin"), istr("Content-Type")
 DATE, SERVER = istr("Date"), istr("Server")
+RETRY_AFTER = istr("Retry-After")
 FETCH_SITE = istr("Sec-Fetch-Site")
 CONTENT_ENCODING, ACCEPT_ENCODING, CONTENT_LENGTH = (
     istr("Content-Encoding"),

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from compiler.answers import Answers
 from compiler.election import elected
 from compiler.errors import CompilerError, StoreError
 from compiler.observation import Observations
@@ -17,6 +18,7 @@ from compiler.redaction.redact import redact_values
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.tokens import TokenCounter
+from proxy.answered import SOCKET as FEEDBACK_SOCKET
 from proxy.background import open_learner
 from proxy.books import recover
 from proxy.capture import SOCKET as CAPTURE_SOCKET
@@ -25,11 +27,13 @@ from proxy.count_server import serve_counts
 from proxy.counting import SOCKET as COUNT_SOCKET
 from proxy.declare import configured_tasks
 from proxy.discovering import discover
+from proxy.feedback_server import Noter, Opened, noting
 from proxy.metrics import Metrics
 from proxy.observing import open_observations
 from proxy.process import Boot, run
 from proxy.proving import prove
 from proxy.settings import Settings
+from proxy.surrogates import Surrogates
 
 log = logging.getLogger("cuecard.learning")
 
@@ -47,7 +51,11 @@ async def learn(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
     sockets, metrics, counter = Path(boot.sockets), Metrics(), TokenCounter()
     counting = await serve_counts(sockets / COUNT_SOCKET, counter)
     learning = asyncio.create_task(_keep_learning(settings, metrics))
-    async with recording(sockets / CAPTURE_SOCKET, _recorder(settings, metrics, counter)):
+    surrogates = Surrogates(redact_values if settings.capture.redact else None)
+    async with (
+        recording(sockets / CAPTURE_SOCKET, _recorder(settings, metrics, counter, surrogates)),
+        noting(sockets / FEEDBACK_SOCKET, Noter(partial(_opened, settings), metrics, surrogates, settings.margin.of)),
+    ):
         await asyncio.wait((learning, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
         learning.cancel()
     counting.close()
@@ -55,10 +63,16 @@ async def learn(settings: Settings, boot: Boot, stop: asyncio.Event) -> None:
         await learning
 
 
-def _recorder(settings: Settings, metrics: Metrics, counter: TokenCounter) -> Recorder:
-    redact = redact_values if settings.capture.redact else None
+def _recorder(settings: Settings, metrics: Metrics, counter: TokenCounter, surrogates: Surrogates) -> Recorder:
     prices = PriceBook(settings.own_prices())
-    return Recorder(partial(open_observations, settings), metrics, counter, prices, redact=redact)
+    return Recorder(partial(open_observations, settings), metrics, counter, prices, surrogates)
+
+
+def _opened(settings: Settings) -> Opened:
+    """Raises StoreError."""
+    folder = settings.store.folder
+    captures = settings.capture.enabled or Observations.exist(folder)
+    return Opened(Store(folder), Answers(folder), open_observations(settings) if captures else None)
 
 
 def _purge(store: Store) -> None:
@@ -71,6 +85,9 @@ def _tidy(settings: Settings) -> None:
     if Observations.exist(settings.store.folder):
         with open_observations(settings) as observations:
             observations.tidy()
+    if Answers.exist(settings.store.folder):
+        with Answers(settings.store.folder) as answers:
+            answers.tidy()
 
 
 async def _keep_learning(settings: Settings, metrics: Metrics) -> None:

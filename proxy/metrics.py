@@ -88,6 +88,7 @@ class Metrics:
         self.traffic = gauge("task_traffic_ratio", "Share that the card may serve", "mostrecent", "task")
         self.loss_bound = gauge("task_loss_bound_ratio", "At most so much worse, 95 % sure", "mostrecent", "task")
         self.pairs = counter("task_pairs_total", "Requests answered by both models and compared", "task", "outcome")
+        self.feedback = counter("feedback_total", "What users said of answers", "task", "route", "outcome")
         self.upstream_errors = counter("upstream_errors_total", "Upstream answers of 400 and more", "upstream", "code")
         self.inflight = gauge("inflight_requests", "Requests being answered", "livesum")
         self.store_up = gauge("store_up", "1 while every worker can use the store", "livemin")

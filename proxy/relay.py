@@ -262,8 +262,10 @@ class Relay:
             ended = Ended(code, self._overhead, self._tried, self._first_byte)
         gateway.meter.finish(call, decision, exchange, answered=answered, ended=ended)
         gateway.capture.offer(call, decision, exchange)
-        if answered and exchange.attempt.incumbent and decision.task and exchange.status == 200:
-            gateway.deadlines.record(decision.task, exchange.seconds)
+        if answered and decision.task and exchange.status == 200:
+            gateway.answers.remember(call, decision, exchange)
+            if exchange.attempt.incumbent:
+                gateway.deadlines.record(decision.task, exchange.seconds)
 
     def _note(self, exchange: Exchange) -> None:
         """For the candidate's circuit breaker; an answer that only breaks the contract is an answer."""

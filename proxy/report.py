@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from compiler.feedback import Feedback, Tally
 from compiler.ledger import Incumbent, Ledger, Row, Sums
 from compiler.pricing import PriceBook
 from compiler.proof import Proofs
@@ -17,6 +18,7 @@ from compiler.task import of_variant
 from compiler.worth import Range, Terms
 from proxy.dossier import Stand, adopted_views
 from proxy.funnel import Funnel, build_funnel
+from proxy.opinion import opinion_json
 from proxy.savings import Possible, possible_savings
 
 SURE = 1.96  # standard deviations: 95 %
@@ -85,6 +87,7 @@ class Report:
     possible: Sequence[Possible]
     tasks: dict[str, TaskReport]
     prices: PriceBook
+    feedback: dict[str, Tally]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -103,6 +106,7 @@ class Report:
                 }
                 for name, task in sorted(self.tasks.items())
             },
+            "feedback": {name: opinion_json(tally) for name, tally in self.feedback.items()},
         }
 
 
@@ -120,7 +124,9 @@ def build_report(store: Store, since: timedelta | None = None, terms: Terms | No
         if (found := tasks.get(of_variant(stand.name))) is not None:
             found.stands.append(stand)
     prices = terms.prices if terms else PriceBook()
-    return Report(build_funnel(rows), _possible(store, terms) if terms else (), tasks, prices)
+    said = Feedback(store)
+    feedback = {name: tally for name in said.tasks() if (tally := said.of(name))}
+    return Report(build_funnel(rows), _possible(store, terms) if terms else (), tasks, prices, feedback)
 
 
 def _stands(store: Store) -> Iterator[Stand]:

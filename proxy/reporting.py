@@ -14,6 +14,7 @@ from compiler.task import of_variant
 from compiler.worth import Range, Worth
 from proxy.funnel import MEANING, NANO, Funnel, Group, cost, count, dollars, total
 from proxy.gates import in_words
+from proxy.opinion import opinion_lines
 from proxy.report import Report, TaskReport
 from proxy.savings import Possible
 from proxy.share import in_percent
@@ -40,6 +41,10 @@ def show_report(found: Report) -> None:
     if outcomes:
         console.print("\nWhat became of each task:")
         print_lines(console, outcomes)
+    said = [(name, line.strip()) for name, tally in found.feedback.items() for line in opinion_lines(tally)]
+    if said:
+        console.print("\nWhat users said of the answers, from 0 (bad) to 1 (good):")
+        print_lines(console, said)
 
 
 def print_lines(console: Console, lines: Iterable[Line]) -> None:

@@ -80,6 +80,9 @@ class Margin(Section):
     default: float = Field(0.02, gt=0, lt=1)
     text: float = Field(0.05, gt=0, lt=1)
 
+    def of(self, kind: str) -> float:
+        return self.text if kind == "text" else self.default
+
 
 class Background(Section):
     usd_per_day: Usd = 5.0

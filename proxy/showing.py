@@ -8,6 +8,7 @@ from compiler.proof import Proof
 from compiler.rollout import Entry
 from proxy.dossier import Dossier, Stand
 from proxy.gates import gates, in_words
+from proxy.opinion import opinion_lines
 from proxy.plot import plot
 from proxy.share import in_percent
 
@@ -28,6 +29,8 @@ def proof_lines(dossier: Dossier) -> Iterator[str]:
         yield "no proof of this card was begun yet"
     if dossier.usd:
         yield f"spent on proving so far: ${dossier.usd:.4f}"
+    for line in opinion_lines(dossier.feedback):
+        yield from wrapped(line)
     if said := _said(dossier):
         yield said
     yield from entry_lines(dossier.entries)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from proxy.unpack import json_object
 
 DONE = b"[DONE]"
+HEADS = 4  # events within which a model is named
 TAIL = 4  # the usage event is the last one, or just before [DONE]
 TAIL_BYTES = (2_048, 65_536)  # it is short, but where it carries the whole answer
 BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r")
@@ -92,9 +94,10 @@ def usage_of(stream: bytes) -> dict[str, Any] | None:
     return None
 
 
-def model_of(stream: bytes) -> str:
-    model = _answer(next(objects(stream[:65_536]), None)).get("model")
-    return model if isinstance(model, str) else ""
+def first_of(stream: bytes) -> dict[str, Any]:
+    """What says which model answers, and under which id: mostly the first event, Azure's second."""
+    values = map(_answer, islice(objects(stream[:65_536]), HEADS))
+    return next((value for value in values if value.get("model") or value.get("id")), {})
 
 
 def _answer(value: dict[str, Any] | None) -> dict[str, Any]:

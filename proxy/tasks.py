@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compiler.errors import UnknownTask
+from compiler.feedback import Feedback
 from compiler.recognition import curating
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry, Snapshot
@@ -18,6 +19,7 @@ from compiler.store import Store
 from proxy.admin import describe_declared, describe_whole
 from proxy.configfile import load_settings
 from proxy.dossier import Dossier
+from proxy.opinion import opinion_lines
 from proxy.seen import Seen, seen_task, seen_tasks
 from proxy.share import in_percent
 from proxy.showing import proof_lines, stand_line, wrapped
@@ -147,6 +149,8 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
             _show_seen(task, one)
             if one.task.ignored and one.adopted:
                 click.echo("ignored: its card, as it stood, serves nothing")
+            for line in () if task in snapshot.adopted else opinion_lines(Feedback(store).of(task)):
+                click.echo(line)
         if view := view or snapshot.adopted.get(task):
             show_task(view)
             click.echo("\n".join(proof_lines(Dossier.of(store, view))))

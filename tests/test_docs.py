@@ -13,7 +13,7 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from proxy import headers
+from proxy import answered, headers
 from proxy.capture import DROPS
 from proxy.cli import main
 from proxy.configfile import parse_settings
@@ -22,7 +22,7 @@ from proxy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-GUIDE = ("configuration.md", "headers.md", "metrics.md", "commands.md", "recognition.md", "replay.md")
+GUIDE = ("configuration.md", "headers.md", "metrics.md", "commands.md", "recognition.md", "replay.md", "feedback.md")
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
 
 LIST_METRICS = """
@@ -123,7 +123,7 @@ def test_every_metric_has_a_row_with_its_labels(metrics: dict[str, list[str]]) -
     assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows.items()} == metrics
 
 
-@pytest.mark.parametrize("reason", REASONS + DROPS)
+@pytest.mark.parametrize("reason", REASONS + DROPS + answered.DROPS)
 def test_every_reason_has_a_row(reason: str) -> None:
     assert f"| `{reason}` |" in page("metrics.md")
 

@@ -1,5 +1,6 @@
 """What a person knows better about recognised tasks, where some of them are adopted by now: these follow."""
 
+from compiler.feedback import Feedback
 from compiler.proof import Proofs
 from compiler.recognition.catalogue import Catalogue, Recognised
 from compiler.registry import Registry
@@ -13,10 +14,12 @@ def rename(store: Store, old: str, new: str) -> None:
     registry = Registry(store)
     with store.transact():
         Catalogue(store).rename(old, new, reserved=registry.tasks())
+        Feedback(store).move(old, new)
         for name in of(registry, {old}):
             to = new + name.removeprefix(old)
             Proofs(store).move(name, to)
             Rollout(store).move(name, to)
+            Feedback(store).move(name, to)
             registry.move(name, to)
 
 

@@ -7,6 +7,7 @@ undone, and behind it nothing that it knew before counts (`Catalogue.epoch`).
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from compiler import feedback
 from compiler.observation import Observation, Observations, Scope
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.curating import of
@@ -33,6 +34,7 @@ def forget_tenant(store: Store, observations: Observations, tenant: str) -> Forg
         registry.drop([name for name, task in registry.adopted().items() if task.tenant == tenant])
         for name in registry.learned(tenant):
             registry.clear(name)
+    feedback.forget(store, tenant=tenant)
     store.scrub()
     return Forgotten(requests, templates)
 
@@ -57,6 +59,7 @@ def forget_task(store: Store, observations: Observations, name: str, tenant: str
         gone |= sorting.lost - {sorting.template_of(observation) for _, observation in rest}
     touched = {template.structure for template in known if template.id in gone}
     left = {s: [t for t in known if t.structure == s and t.id not in gone] for s in touched}
+    feedback.forget(store, tenant=tenant, task=name)
     if _unlearn(store, name, left, gone | sorting.lost):
         store.scrub()
     return Forgotten(requests, len(gone))

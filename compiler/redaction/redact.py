@@ -33,11 +33,11 @@ def redact(texts: Sequence[str]) -> list[str]:
     return Redactor().texts(texts)
 
 
-def redact_values(values: Sequence[Any]) -> list[Any]:
+def redact_values(values: Sequence[Any], redactor: "Redactor | None" = None) -> list[Any]:
     """The same for all strings inside JSON values, keys and long whole numbers too; a key tells what its value is. The
-    values given are not changed."""
+    values given are not changed. `redactor`: for an example that goes on."""
     texts = list(dict.fromkeys(_texts(values)))
-    new = dict(zip(texts, redact([*texts, "\n".join(_named(values))]), strict=False))
+    new = dict(zip(texts, (redactor or Redactor()).texts([*texts, "\n".join(_named(values))]), strict=False))
     return [_rebuilt(value, new) for value in values]
 
 
@@ -78,6 +78,11 @@ class Redactor:
         self._domains: dict[str, str] = {}
         self._taken: set[str] = set()
         self._known = Known()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything had to be replaced so far."""
+        return bool(self._new)
 
     def text(self, text: str) -> str:
         return self.texts([text])[0]

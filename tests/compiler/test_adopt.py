@@ -68,3 +68,9 @@ def test_examples_are_whole_messages_and_their_newest_answers():
 def test_an_answer_that_calls_a_tool_is_no_example():
     called = replace(observed(request("Mail: {}", "one")), tool_calls=[{"function": {"name": "f"}}])
     assert examples_of([called]) == []
+
+
+def test_what_a_user_expected_goes_before_what_was_answered_whenever_that_was():
+    asked = [("a", "yes", None), ("b", "yes", "no"), ("b", "yes", None), ("c", "", "no"), ("a", "no", None)]
+    found = [replace(observed(request("{}", text), answer=answer), expected=e) for text, answer, e in asked]
+    assert [(one.input, one.expected) for one in examples_of(found)] == [("a", "no"), ("b", "no"), ("c", "no")]

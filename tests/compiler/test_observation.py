@@ -61,6 +61,7 @@ def observations(tmp_path: Path) -> Iterator[Observations]:
         {},
         {"answer": "größe \u2028 🎉", "cost": None},
         {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"id": "t:1", "plain": True, "expected": "bad"},
     ],
 )
 def test_an_observation_comes_back_as_it_was_also_by_way_of_json(observations, more):
@@ -123,6 +124,33 @@ def test_only_its_owner_may_read_it(observations, tmp_path):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / FOLDER).iterdir()}
     assert len(modes) >= 2
     assert set(modes.values()) == {0o600}
+
+
+def test_it_is_found_by_its_answer_and_told_what_was_expected_of_it(observations):
+    observations.add([observation("0", id="t:0"), observation("1", id="t:1"), observation("2")])
+    position, found = observations.of_answer("t:1")
+    assert found == observations.get(position) and found.request["messages"][0]["content"] == "1"
+    assert observations.of_answer("t:") is observations.of_answer("t:2") is None
+    assert observations.expect(position, "bad") == dataclasses.replace(found, expected="bad")
+    assert observations.of_answer("t:1") == (position, dataclasses.replace(found, expected="bad"))
+    observations.expect(position, None)
+    assert observations.get(position) == found
+    assert texts(observations) == ["0", "1", "2"]
+
+
+def test_it_is_kept_no_longer_for_what_is_said_of_it(observations, tmp_path):
+    old = observation("old", id="t:1", time=time.time() - 20 * 86_400)
+    observations.add([old])
+    position, _ = observations.of_answer("t:1")
+    observations.expect(position, "bad")
+    assert observations.get(position) is observations.of_answer("t:1") is observations.expect(position, "x") is None
+
+
+def test_what_was_recorded_by_a_version_that_knew_of_no_feedback_can_still_be_read():
+    data = observation().to_json()
+    for name in ("id", "plain", "expected"):
+        del data[name]
+    assert Observation.from_json(data) == observation(time=data["time"])
 
 
 # What may be kept
@@ -239,6 +267,13 @@ def test_a_tenant_is_forgotten_and_no_other(observations):
     assert observations.forget(tenant="shop") == 2
     assert texts(observations) == ["ours"]
     assert observations.forget(tenant="shop") == 0
+
+
+def test_with_it_goes_what_it_is_found_by(observations):
+    observations.add([observation("theirs", id="s:1", tenant="shop"), observation("ours", id="t:1")])
+    observations.forget(tenant="shop")
+    assert [key.partition(":")[2].rpartition(":")[0] for key in observations._store.keys("i:")] == ["t:1"]
+    assert observations.of_answer("t:1")
 
 
 def test_a_task_is_forgotten_for_all_tenants_or_for_one(observations):

@@ -353,6 +353,29 @@ async def test_free_text_waits_until_its_judge_is_known_to_see_a_loss(
     assert proof.bound > proof.evidence.bound()
 
 
+async def test_an_expected_answer_decides_a_pair_that_is_still_to_come_and_no_other(
+    prover, store, observations, registry, shadowing, fake
+):
+    def expect(n: int, expected: str) -> None:
+        position, _ = [*observations.since()][n]
+        observations.expect(position, expected)
+
+    fake.answers["fake-nano"] = lambda body: "bad"
+    one = prover()
+    await one.step()
+    observations.add([seen(f"text {n}", "good") for n in range(3)])
+    for n, expected in enumerate(("bad", "good")):  # the card is right, your model is right; of the third nobody says
+        expect(n, expected)
+    await until_idle(one)
+    proof = Proofs(store).get("mood")
+    assert proof and proof.outcomes == {"expected": 2, "different": 1}
+    assert proof.evidence.loss.to_json() == [(-1024, 2**20), (1024, 2 * 2**20)]
+    expect(2, "bad")
+    await until_idle(prover())
+    again = Proofs(store).get("mood")
+    assert again and again.outcomes == proof.outcomes
+
+
 # Tasks that nobody declared
 
 

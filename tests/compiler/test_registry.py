@@ -231,3 +231,18 @@ def test_what_people_said_is_no_change_of_the_wording(registry, store):
     view = registry.snapshot().tasks["mood"]
     assert (view.stage, view.reason, view.state.stage) == ("paused", "a complaint", "live")
     assert view.compiled is not None
+
+
+def test_a_correction_goes_among_examples_out_of_the_traffic_and_never_among_a_users_own(registry, monkeypatch):
+    given, told = [Example("a", "good"), Example("b", "good")], Example("a", "bad")
+    registry.declare({"mood": (MOOD, given)}, "config")
+    assert not registry.correct("mood", told)
+    assert registry.examples("mood") == given
+    assert not registry.correct("unknown", told)
+
+    registry.add_examples("mood", given)
+    assert registry.correct("mood", told) and registry.correct("mood", Example("c", "bad"))
+    assert registry.examples("mood") == [told, given[1], Example("c", "bad")]
+    monkeypatch.setattr("compiler.registry.MOST_EXAMPLES", 2)
+    assert registry.correct("mood", Example("d", "bad"))
+    assert [example.input for example in registry.examples("mood")] == ["c", "d"]

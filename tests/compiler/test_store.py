@@ -279,3 +279,13 @@ def test_values_are_readable_json_for_whoever_looks_into_the_file(store):
     database.close()
     assert value == '{"größe":[1,2]}'
     assert json.loads(value) == {"größe": [1, 2]}
+
+
+def test_what_would_expire_first_goes_where_there_is_no_room_and_what_does_not_expire_stays(store):
+    store.put("for good", 0)
+    for n, seconds in enumerate((300, 100, 400, 200)):
+        store.put(f"{n}", n, expire=seconds)
+    assert store.shorten(5) == 0
+    assert store.shorten(3) == 2
+    assert store.keys("") == ["0", "2", "for good"]
+    assert store.shorten(3) == 0

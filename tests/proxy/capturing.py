@@ -12,10 +12,12 @@ from typing import Any
 
 from compiler.observation import Observation, Observations
 from compiler.pricing import PriceBook
+from compiler.redaction.redact import redact_values
 from compiler.tokens import TokenCounter
 from proxy.capture import SOCKET, Offer
 from proxy.capture_server import Recorder, recording
 from proxy.metrics import Metrics
+from proxy.surrogates import Redact, Surrogates
 from tests.conftest import PRICES
 from tests.proxy.gateway import Proxy
 
@@ -62,8 +64,9 @@ class Kept:
         return found[:-1]
 
 
-def recorder(store: Path, metrics: Metrics, **more: Any) -> Recorder:
-    return Recorder(partial(Observations, store, retention_days=14), metrics, TokenCounter(), PriceBook(PRICES), **more)
+def recorder(store: Path, metrics: Metrics, *, redact: Redact | None = redact_values) -> Recorder:
+    opened = partial(Observations, store, retention_days=14)
+    return Recorder(opened, metrics, TokenCounter(), PriceBook(PRICES), Surrogates(redact))
 
 
 @asynccontextmanager

@@ -43,6 +43,7 @@ def offer(text: str = "so happy", answer: Any = "good", **more: Any) -> Offer:
         "usage": [10, 5, 3, 0],
         "cost": 0.25,
         "seconds": 1.5,
+        "id": "cue-1",
         "request": json.dumps(body).encode(),
         "answer": json.dumps({"model": "fake-mini", "choices": choices}).encode(),
     }
@@ -112,7 +113,9 @@ async def test_every_part_of_a_request_is_redacted(into, kept):
 
 
 async def test_a_models_name_is_no_text(tmp_path, metrics, kept):
-    into = recorder(tmp_path, metrics, redact=lambda said: json.loads(json.dumps(said).replace("2025-11-02", "date")))
+    into = recorder(
+        tmp_path, metrics, redact=lambda said, _: json.loads(json.dumps(said).replace("2025-11-02", "date"))
+    )
     await keep(into, offer("It was on 2025-11-02."))
     (found,) = kept()
     assert (found.request["model"], text_of(found)) == ("gpt-big-2025-11-02", "It was on date.")
@@ -128,7 +131,7 @@ async def test_without_redaction_it_is_kept_as_it_was_said(tmp_path, metrics, ke
 
 @pytest.mark.parametrize("broken", ["redacting", "reading"])
 async def test_what_can_not_be_read_or_redacted_is_not_kept(tmp_path, metrics, kept, broken, monkeypatch):
-    def fails(values: Sequence[Any], **more: Any) -> Any:
+    def fails(values: Sequence[Any], *ignored: Any, **more: Any) -> Any:
         if "break" in str(values):
             raise RuntimeError(f"no sense in {values}")
         return original(values, **more)
@@ -144,7 +147,7 @@ async def test_what_can_not_be_read_or_redacted_is_not_kept(tmp_path, metrics, k
 
 
 async def test_no_text_is_logged_when_something_breaks(tmp_path, metrics, capfd):
-    def fails(values: Sequence[Any]) -> list[Any]:
+    def fails(values: Sequence[Any], _: Any) -> list[Any]:
         raise RuntimeError(f"no sense in {values}")
 
     root = logging.getLogger()

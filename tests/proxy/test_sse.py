@@ -93,10 +93,13 @@ def test_the_last_usage_is_the_one_that_counts():
     assert sse.usage_of(stream) == {"prompt_tokens": 2}
 
 
-def test_the_model_is_the_first_objects():
-    assert sse.model_of(b"".join(EVENTS)) == "m-1"
-    assert sse.model_of(b'data: {"model": 5}\n\n') == ""
-    assert sse.model_of(b"data: [DONE]\n\n") == ""
+def test_model_and_id_are_the_first_objects_that_has_them():
+    named = b'data: {"model": "m-1", "id": "chatcmpl-1"}\n\n'
+    for before in (b"", b'data: {"model": "", "id": "", "prompt_filter_results": []}\n\n'):
+        first = sse.first_of(before + named + b'data: {"model": "m-2"}\n\n')
+        assert (first["model"], first["id"]) == ("m-1", "chatcmpl-1")
+    assert sse.first_of(b"".join(EVENTS))["model"] == "m-1"
+    assert sse.first_of(b"data: [DONE]\n\n") == {}
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_show_has_the_traffic_and_the_template_to_the_letter(run, folder):
     assert text.startswith(f"{ONE}: observing, 30.0 calls a day, 100.0 % of the spend\n")
     assert "asked of fake-strong, learned from 20 requests\n" in text
     assert "user: Decide whether the comment is toxic. Answer with yes or no, nothing else.\nComment: {text1}" in text
-    assert json.loads(run("show", ONE, "--json").stdout) == listed(run)[ONE]
+    assert json.loads(run("show", ONE, "--json").stdout) == listed(run)[ONE] | {"feedback": None}
     assert "declared: observing" in run("show", "declared").stdout
 
 

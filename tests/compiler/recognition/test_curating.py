@@ -40,12 +40,12 @@ def test_a_renamed_task_serves_on_by_its_card_its_proof_and_what_was_said(store,
     assert registry.next_version(new) == 2
 
 
-def test_nothing_is_left_under_the_old_name_but_numbers(store, registry):
+def test_nothing_is_left_under_the_old_name_but_numbers_and_the_new_one(store, registry):
     proven(store, compiled(store, recognised(ONE)), 300)
     Rollout(store).pause(ONE, who="anna")
     curating.rename(store, ONE, "moderation")
     left = {key for key in store.keys("") if ONE in key}
-    assert left == {f"versions:{ONE}", f"proofs:{ONE}"}
+    assert left == {f"versions:{ONE}", f"proofs:{ONE}", f"renamed:{ONE}"}
     assert registry.snapshot().adopted["moderation"].stage == "paused"
 
 
