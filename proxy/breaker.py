@@ -1,13 +1,13 @@
 """A circuit breaker for each card: one that keeps failing is left alone for a while, so that a broken card costs a
 request neither its time nor the money of a second call, nor another card of the same model its traffic.
 
-Closed until FAILED_IN_A_ROW, or half of the last REMEMBERED answers, are failures; where the model fails several cards,
-and answers none, AGREEING of each are enough. Then open: the current model answers. After a while one request at a time
+Closed until FAILED_IN_A_ROW, or half of the last REMEMBERED answers, are failures; where the model failed so many in a
+row, of whichever cards, AGREEING of one are enough. Then open: the current model answers. After a while one request
 tries the card again: an answer closes the breaker, a failure doubles the while.
 """
 
 import logging
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -47,7 +47,7 @@ class Breakers:
     def __init__(self, clock: Callable[[], float] = now) -> None:
         self._clock = clock  # seconds
         self._of: dict[str, _Breaker] = {}  # by card
-        self._failed: defaultdict[str, Counter[str]] = defaultdict(Counter)  # cards, since their model last answered
+        self._failed: Counter[str] = Counter()  # calls of each model since it last answered
 
     def allow(self, card: str) -> bool:
         """Whether `card` may be run now. While the breaker is open, True is a trial: `note` its end."""
@@ -62,15 +62,12 @@ class Breakers:
     def note(self, card: str, model: str, *, failed: bool) -> None:
         """How a call to `model` for `card` went: failed is no answer, an answer too late, or an error of the
         server's."""
-        breaker, since = self._of.get(card), self._failed[model]
+        breaker = self._of.get(card)
         if breaker is None:
             breaker = self._of[card] = _Breaker(model)
-        if failed:
-            since[card] += 1
-        else:
-            since.clear()
+        self._failed[model] = self._failed[model] + 1 if failed else 0
         if not breaker.pause:
-            down = len(since) > 1 and since.total() >= FAILED_IN_A_ROW
+            down = self._failed[model] >= FAILED_IN_A_ROW
             if breaker.trips(failed=failed, enough=AGREEING if down else FAILED_IN_A_ROW):
                 self._open(card, breaker, FIRST_PAUSE)
         elif breaker.trying and failed:

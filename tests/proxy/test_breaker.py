@@ -109,8 +109,8 @@ def test_a_broken_card_leaves_the_others_of_its_model_their_traffic(breakers):
         answer(breakers, "mail@1")
     assert not breakers.allow("mood@1")
     assert breakers.allow("mail@1") and breakers.allow("spam@1")
-    fail(breakers, AGREEING - 1, "mail@1")
-    assert breakers.allow("mail@1"), "one failure says nothing"
+    fail(breakers, FAILED_IN_A_ROW - 1, "mail@1")
+    assert breakers.allow("mail@1"), "of its own it had too few"
 
 
 def test_a_model_that_fails_all_its_cards_is_found_out_sooner_by_each(breakers):
