@@ -39,7 +39,8 @@ JUDGES = {  # what a judge sees of a true difference; and how often it sees one 
 }  # fmt: skip
 PLANTED = 120
 SERVED = 50
-SAME_RUNS, SAME_PAIRS = 3, 400
+HIDDEN = 1.4  # times the margin: a loss that a judge sees less of than the margin
+SAME_RUNS, SAME_PAIRS, SEEN = 3, 400, 0.7
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,24 @@ def same(options: Options) -> float:
     )
     bets, deltas = evidence.bets(cell.margin), (0.01, cell.margin, 2 * cell.margin, 3 * cell.margin)
     banks = {delta: trials.Bank(bets, SAME_RUNS) for delta in deltas}
-    futile, drift = trials.Bank(bets, SAME_RUNS), trials.Bank(bets, SAME_RUNS)
+    futile, drift, blind = (trials.Bank(bets, SAME_RUNS) for _ in range(3))
     gate, worst = trials.Bank(evidence.SEGMENT_BETS, SAME_RUNS), evidence.UNPROVEN * cell.margin
-    real = [evidence.Evidence(cell.margin) for _ in range(SAME_RUNS)]
+    real, knowing = ([evidence.Evidence(cell.margin) for _ in range(SAME_RUNS)] for _ in range(2))
     apart = 0.0
     for one in d:
         for delta, bank in banks.items():
             bank.add(delta - one)
         futile.add(one - cell.margin)
-        drift.add((one - cell.margin) / (1 + cell.margin))
-        drift.restart()
+        for watch, at in ((drift, cell.margin), (blind, SEEN * cell.margin)):
+            watch.add((one - at) / (1 + at))
+            watch.restart()
         gate.add((one - worst) / (1 + worst))
-        for run, its in enumerate(real):
+        for run, (its, theirs) in enumerate(zip(real, knowing, strict=True)):
             its.add(float(one[run]), "a")
+            theirs.add(float(one[run]), kappa=SEEN)
             pairs = [(its.loss.log_capital(delta), bank.now()[run]) for delta, bank in banks.items()]
             pairs += [(its.futility.capital.log, futile.now()[run]), (its.drift.capital.log, drift.now()[run])]
+            pairs += [(theirs.drift.capital.log, blind.now()[run])]
             apart = max(apart, *np.abs(its.segments.to_json()[0][3:] - np.log(gate.capital[:, run])))
             apart = max(apart, *(abs(log - math.log(capital)) for log, capital in pairs))
     if apart > 1e-3:
@@ -211,6 +215,25 @@ def judges(options: Options) -> Found:
                 observed = _judged(rng, true, sees, invents)
                 seen = trials.understated(observed, margin, cell.loss, kappa)
                 yield Bar(f"U / kappa under the loss, judge {judge}, {cell}", 0.05, True, float(seen.mean()))
+            if _median(kappa) >= evidence.TRUSTED:
+                yield from _watched(options, judge, margin, kappa)
+
+
+def _watched(options: Options, judge: str, margin: float, kappa: Array) -> Found:
+    """Drift against κ × margin: an equal candidate raises no alarm, a loss that looks smaller than the margin does."""
+    sees, invents = JUDGES[judge]
+    equal, worse = Cell(margin, 0.1), Cell(margin, 0.1, round(HIDDEN * margin, 4))
+    for cell in (equal, worse):
+        rng = options.rng(f"watched {judge} {cell}")
+        observed = _judged(rng, trials.draws(rng, cell, options.runs, options.pairs), sees, invents)
+        for by, at in (("kappa", kappa), ("1", np.ones(options.runs))):
+            seen = float(np.isfinite(trials.alarms(observed, margin, at)).mean())
+            if cell is equal:
+                name = f"false alarm of drift against {by} x margin, judge {judge}, {cell}"
+                yield Bar(name, 0.05, True, seen, told=by == "1" or invents > 0)  # then more than 10 % look different
+            else:
+                name = f"not seen in {options.pairs:,} pairs against {by} x margin, judge {judge}, {cell}"
+                yield Bar(name, 0.05, True, 1 - seen, told=True)
 
 
 def _judged(rng: np.random.Generator, true: Array, sees: float, invents: float) -> Array:

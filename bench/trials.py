@@ -160,6 +160,19 @@ def understated(observed: Array, margin: float, loss: float, kappa: Array) -> Ar
     return found
 
 
+def alarms(observed: Array, margin: float, kappa: Array) -> Array:
+    """By run: pairs until drift is seen, where a judge sees `kappa` of a loss; infinite where it never is."""
+    bank = Bank(evidence.bets(margin), observed.shape[1])
+    at = margin * np.where(kappa >= evidence.TRUSTED, kappa, 1.0)
+
+    def rises() -> Iterator[Array]:
+        for one in observed:
+            yield bank.add((one - at) / (1 + at)) >= evidence.ALARM
+            bank.restart()
+
+    return _when(rises())
+
+
 class Hidden(NamedTuple):
     """A label that is always missed, by run: pairs until it is kept, and calls of that label served until then."""
 

@@ -36,7 +36,9 @@ class BudgetExceeded(CompilerError):
 
 
 class ModelFailed(CompilerError):
-    pass
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.model = model  # as it was asked for
 
 
 class ModelBusy(ModelFailed):

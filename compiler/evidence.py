@@ -144,16 +144,19 @@ def _plus_one(log: float) -> float:
 
 
 class Futility:
-    """Bets that the loss is above `margin`: of candidates that are not, at most 1 in 20 is ever futile."""
+    """Bets that the loss is above `margin`: of candidates that are not, at most 1 in 20 is ever futile.
+
+    Where a judge sees only κ of a loss, the bet is against κ × margin, from the pair on at which κ is known. What was
+    bet against the whole margin before has won less than that would have, whatever came: the capital goes on."""
 
     def __init__(self, margin: float, saved: Sequence[float] = (0.0,)) -> None:
         _require_margin(margin)
         self._margin = margin
         self.capital = Capital(bets(margin), saved[1:], saved[0])
 
-    def add(self, d: float) -> None:
+    def add(self, d: float, kappa: float = 1.0) -> None:
         _require_score(d)
-        self.capital.add(d - self._margin)
+        self.capital.add(d - kappa * self._margin)
 
     @property
     def futile(self) -> bool:
@@ -165,7 +168,8 @@ class Drift:
     """Watches for a loss that has come to be above `margin`, whenever that began: M_t, a Shiryaev-Roberts sum of bets.
 
     While the loss is at most `margin`, M_t - t is a supermartingale: on average 20,000 pairs, at least, until a false
-    alarm. Shin, Ramdas & Rinaldo, "E-detectors", 2023. Where a judge sees only κ of a loss, `margin` is κ times it.
+    alarm. Shin, Ramdas & Rinaldo, "E-detectors", 2023. Where a judge sees only κ of a loss, the bet is against κ ×
+    margin, as above: then that is what the loss seen has to be above.
     """
 
     def __init__(self, margin: float, saved: Sequence[float] = (0.0,)) -> None:
@@ -173,19 +177,19 @@ class Drift:
         self._margin = margin
         self.capital = Capital(bets(margin), saved[1:], saved[0], restarts=True)
 
-    def add(self, d: float) -> None:
+    def add(self, d: float, kappa: float = 1.0) -> None:
         _require_score(d)
-        self.capital.add((d - self._margin) / (1 + self._margin))
+        margin = kappa * self._margin
+        self.capital.add((d - margin) / (1 + margin))
 
     @property
     def drifted(self) -> bool:
         """It stays so."""
         return self.capital.peak >= math.log1p(ALARM)
 
-    @property
-    def uneasy(self) -> bool:
-        """Now: more pairs are wanted."""
-        return self.capital.log > math.log1p(UNEASY)
+    def is_uneasy(self, kappa: float = 1.0) -> bool:
+        """Now: more pairs are wanted. The smaller the margin, the higher the sum is where nothing is wrong."""
+        return self.capital.log > math.log1p(UNEASY / kappa)
 
 
 class _Segment(NamedTuple):
@@ -264,12 +268,12 @@ class Evidence:
         self.loss, self.futility, self.drift = Loss(margin), Futility(margin), Drift(margin)
         self.segments = Segments(margin)
 
-    def add(self, d: float, label: str | None = None) -> None:
-        """One pair; `label` is the incumbent's answer where the task has labels. ValueError, and nothing was added: d
-        is not in [-1, 1]."""
+    def add(self, d: float, label: str | None = None, kappa: float = 1.0) -> None:
+        """One pair; `label` is the incumbent's answer where the task has labels, `kappa` what is known by now of how
+        much a judge sees. ValueError, and nothing was added: d is not in [-1, 1]."""
         self.loss.add(d)
-        self.futility.add(d)
-        self.drift.add(d)
+        self.futility.add(d, kappa)
+        self.drift.add(d, kappa)
         if label is not None:
             self.segments.add(label, d)
 

@@ -56,15 +56,28 @@ def scoring_of(contract: Contract, judge: str | None) -> Scoring:
     return Scoring(contract.kind, judge, RULES if judge else None)
 
 
+def judge_for(llm: Llm, candidate: str, incumbent: str | None) -> str | None:
+    """The configured judge, where it can compare these two; None where nobody can: then every difference is a loss.
+    Said here alone, for cards and for their proofs."""
+    judge = llm.models.judge
+    if judge is None or is_arm(judge, (candidate, incumbent or "")) or llm.unusable(judge):
+        return None
+    return judge
+
+
+def is_arm(judge: str, arms: Sequence[str]) -> bool:
+    """Nobody judges an answer of his own. A snapshot is the same model, and so is another upstream's model of that
+    name."""
+    return _family(judge) in map(_family, arms)
+
+
 def check(judge: str, arms: Sequence[str]) -> None:
-    """Raises JudgeIsArm: nobody judges an answer of his own. A snapshot is the same model, and so is another upstream's
-    model of that name."""
-    for arm in arms:
-        if _family(judge) == _family(arm):
-            raise JudgeIsArm(
-                f"the judge {judge} can't compare answers of {arm}, which is the same model; "
-                "set `models.judge` to one that is neither the current model nor a production model"
-            )
+    """Raises JudgeIsArm."""
+    if is_arm(judge, arms):
+        raise JudgeIsArm(
+            f"the judge {judge} can't compare answers of {' and '.join(arms)}, one of which is the same model; "
+            "set `models.judge` to one that is neither the current model nor a production model"
+        )
 
 
 class Judge:

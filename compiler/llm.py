@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -87,6 +88,7 @@ class Llm:
         self.models = models
         self.prices = PriceBook(models.prices)
         self.budget = Budget(store, usd_per_day)
+        self.answered: Counter[str] = Counter()  # by each model, anew: whether it works at all
         self._store = store
         self._observe = observe
         self._pauses = pauses or Pauses(store)
@@ -136,13 +138,16 @@ class Llm:
         )
         try:
             return await retrying(self._send, model, body, purpose, memo)
+        except ModelFailed as error:
+            error.model = model
+            raise
         except openai.RateLimitError:
             left = self._pauses.left(self.models.endpoints.resolve(model)[0].name)
             raise ModelBusy(f"{model}: 429 from its upstream", retry_after=left) from None
         except openai.APIError as error:
-            raise ModelFailed(f"{model}: {_describe(error)}") from None
+            raise ModelFailed(f"{model}: {_describe(error)}", model=model) from None
         except ValueError:  # the SDK lets a broken body's error through
-            raise ModelFailed(f"{model}: the answer is not JSON") from None
+            raise ModelFailed(f"{model}: the answer is not JSON", model=model) from None
 
     async def _send(self, model: str, body: Mapping[str, Any], purpose: Purpose, memo: str) -> Reply:
         endpoint, bare = self.models.endpoints.resolve(model)
@@ -166,6 +171,7 @@ class Llm:
             answer = replace(answer, cost=share * paid.cost(answer.usage) if paid else None)
             charge = booked._replace(model=answer.model, usage=answer.usage, cost=answer.cost)
             kept = {**answer.__dict__, "usage": answer.usage._asdict()}
+            self.answered[model] += 1
             return answer
         except openai.APIStatusError as error:
             charge = booked._replace(failed=True)  # refused calls are not billed

@@ -70,7 +70,7 @@ class Proof:
             self.strange += 1
             return
         self.strange = 0
-        self.evidence.add(ran.scored.d, ran.label)
+        self.evidence.add(ran.scored.d, ran.label, self.share_seen)
         self.outcomes[ran.scored.outcome] += 1
         if ran.seconds:
             self.seconds = [*self.seconds[-TIMED + 1 :], ran.seconds]
@@ -103,6 +103,12 @@ class Proof:
     def sight(self) -> float | None:
         """κ where a judge's word is in the evidence, None while it is not known; 1 where all was settled without."""
         return self.kappa if self.outcomes["judged"] else 1.0
+
+    @property
+    def share_seen(self) -> float:
+        """Of a loss, as far as it is known: what alarms are measured by. A judge that is not trusted lets nobody
+        serve."""
+        return self.sight if self.sight is not None and self.sight >= TRUSTED else 1.0
 
     @property
     def was_good(self) -> bool:
@@ -155,7 +161,7 @@ def standing(proof: Proof, control: float, *, pairs_per_call: float = 1.0) -> St
         return Standing("shadowing", 0.0, "the judge is not calibrated yet")
     if slow := slower(proof):
         return Standing("shadowing", 0.0, slow)
-    control = max(control, UNEASY_CONTROL) if evidence.drift.uneasy else control
+    control = max(control, UNEASY_CONTROL) if evidence.drift.is_uneasy(proof.share_seen) else control
     allowed = traffic(proof.bound, evidence.margin, control)
     seen = f"at most {proof.bound:.1%} worse, 95 % sure ({proof.pairs} pairs)"
     if allowed <= 0:

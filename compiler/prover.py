@@ -5,21 +5,24 @@ it may, or none. Each pair is in the evidence once, whatever is killed in betwee
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 
 from compiler.adopt import adopted, examples_of, unfit
 from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibrate
 from compiler.card import Card
 from compiler.degrade import Recorded as Answered
-from compiler.errors import BudgetExceeded, CalibrationFailed, JudgeIsArm, ModelBusy, ModelFailed
+from compiler.errors import BudgetExceeded, CalibrationFailed, ModelBusy, ModelFailed
 from compiler.evidence import Evidence, kappa_lower_bound
 from compiler.example import Example
-from compiler.judge import Judge, scoring_of, secret
+from compiler.judge import Judge, judge_for, scoring_of, secret
 from compiler.llm import Llm, Purpose
 from compiler.observation import Observation, Observations
+from compiler.patience import Patience
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
 from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
@@ -34,10 +37,9 @@ log = logging.getLogger("cuecard.prover")
 
 LOOK = 5.0  # between looks for tasks to take up
 CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
-TRIES = 3  # of one pair, while others go through
 TIMED_IN = 10  # pairs: one is asked so that its time counts, also where there are enough times
+CONVERSATION = "its requests go on as conversations, which no card serves yet"
 STRANGE = 20  # pairs in a row of another model: it has been replaced
-REST = 30.0  # seconds, after a cap was reached or an upstream wanted rest
 DAY = 86_400.0
 RECENT = 200  # examples of a task, the newest
 NOTICED = 0.01  # more traffic than before, for which workers read the tasks anew; less is told at once
@@ -82,8 +84,7 @@ class Prover:
         self._llm = llm
         self._terms = terms
         self._on_pair = on_pair
-        self._tries: dict[tuple[str, int], int] = {}
-        self._resting: dict[str, float] = {}
+        self._patience = Patience()
         self._looked = 0.0
         self._learned = (0, 0)  # what was known of the traffic when this step began
 
@@ -100,9 +101,12 @@ class Prover:
             await asyncio.to_thread(self._take_up)
         worked = False
         for view in await asyncio.to_thread(self._at_work):
+            if self._is_conversation(view.task.name):
+                await asyncio.to_thread(self._leave_alone, view)
+                continue
             if view.state.reason == RESUMED:
                 await asyncio.to_thread(self._look_again, view)
-            if self._resting.get(view.task.name, 0.0) <= time.monotonic():
+            if not self._patience.rests(view.task.name):
                 worked |= await self._prove(view)
         return worked
 
@@ -144,6 +148,20 @@ class Prover:
         """Its first turn served by a card, the next by the app's own model: that would be a change midway."""
         return self._recorded.continued(name) >= CONVERSATIONS
 
+    def _leave_alone(self, view: TaskView) -> None:
+        """Once it turned out to be a conversation; a declared task stays known."""
+        name = view.task.name
+        if view.task.recognised:
+            self._registry.drop([name])
+            return
+        retry_at = time.time() + self._terms.retry_kept_after
+        with self._store.transact():
+            state = self._registry.state(name)
+            self._registry.set_state(
+                name, replace(state, stage="kept", traffic=0.0, reason=CONVERSATION, retry_at=retry_at)
+            )
+        log.info("%s: %s → kept, %s", name, state.stage, CONVERSATION)
+
     def _take_up_one(self, task: Task, before: Task | None) -> None:
         if before is None and (not self._may_compile(task) or self._terms.worth(task.name)):
             return
@@ -178,10 +196,7 @@ class Prover:
         return [
             view
             for view in (*views, *snapshot.adopted.values())
-            if view.compiled
-            and view.stage in stages
-            and self._terms.mode(view.task) != "observe"
-            and not self._is_conversation(view.task.name)
+            if view.compiled and view.stage in stages and self._terms.mode(view.task) != "observe"
         ]
 
     async def _prove(self, view: TaskView) -> bool:
@@ -199,11 +214,10 @@ class Prover:
                 await self._run(view.task, card, proof, batch)
             return bool(batch)
         except (BudgetExceeded, ModelBusy) as error:
-            rest = max(REST, error.retry_after if isinstance(error, ModelBusy) else 0.0)
-            self._resting[name] = time.monotonic() + rest
+            self._patience.rest(name, error.retry_after if isinstance(error, ModelBusy) else 0.0)
             log.info("%s: its proof rests: %s", name, error)
         except (ModelFailed, CalibrationFailed) as error:
-            self._resting[name] = time.monotonic() + REST
+            self._patience.rest(name)
             log.warning("%s: its proof waits: %s", name, error)
         return False
 
@@ -212,7 +226,7 @@ class Prover:
         spent."""
         if self._registry.is_off():
             return None
-        scoring = self._scoring(task, card)
+        scoring = scoring_of(card.contract, judge_for(self._llm, card.model, task.incumbent))
         proof = self._proofs.get(task.name)
         if proof is None or (proof.card, proof.scoring) != (card.label, scoring) or proof.is_over(STRANGE):
             with self._store.transact():
@@ -245,17 +259,11 @@ class Prover:
         self._stand(task, proof.card, Standing("shadowing", 0.0, "its proof begins"))
         return proof
 
-    def _scoring(self, task: Task, card: Card) -> Scoring:
-        judge = self._judge(task, card)
-        return scoring_of(card.contract, judge.model if judge else None)
-
     def _judge(self, task: Task, card: Card) -> Judge | None:
         """None where none can be had: then every difference is a loss."""
-        arms = [model for model in (card.model, task.incumbent) if model]
-        try:
-            return Judge(self._llm, model, self._nonces, arms=arms) if (model := self._llm.models.judge) else None
-        except (JudgeIsArm, ModelFailed):
-            return None
+        model = judge_for(self._llm, card.model, task.incumbent)
+        arms = [arm for arm in (card.model, task.incumbent) if arm]
+        return Judge(self._llm, model, self._nonces, arms=arms) if model else None
 
     @cached_property
     def _nonces(self) -> bytes:
@@ -295,12 +303,9 @@ class Prover:
         await asyncio.to_thread(self._enter, task, proof, [])
 
     def _next(self, name: str, position: int) -> list[tuple[int, Observation]]:
-        found = []
-        for at, observation in self._recorded.since(name, position):
-            found.append((at, observation))
-            if len(found) == self._terms.concurrency:
-                break
-        return found
+        waiting = self._recorded.since(name, position)
+        found = [*islice(waiting, self._terms.concurrency)]
+        return [*found, *islice(waiting, self._patience.more(name, found[0][0]) if found else 0)]
 
     async def _run(self, task: Task, card: Card, proof: Proof, batch: Sequence[tuple[int, Observation]]) -> None:
         """Those that came through, up to the first that did not: the order is kept."""
@@ -310,28 +315,31 @@ class Prover:
         )
 
         async def one(position: int, observation: Observation) -> Ran:
-            last = self._tries.get((task.name, position), 0) >= TRIES
             patient = proof.timed and position % TIMED_IN != 0
+            last = self._patience.is_last(task.name, position)
             return await shadow.run(position, observation, replace(purpose, patient=patient), last=last)
 
+        before = self._llm.answered.copy()
         found = await asyncio.gather(*(one(*pair) for pair in batch), return_exceptions=True)
-        through = any(isinstance(result, Ran) for result in found)
-
-        def own_fault(result: Ran | BaseException) -> bool:
-            """Others came through: it is no outage."""
-            return through and isinstance(result, ModelFailed) and not isinstance(result, ModelBusy)
-
-        for (position, _), result in zip(batch, found, strict=True):
-            if own_fault(result):
-                key = task.name, position
-                self._tries[key] = self._tries.get(key, 0) + 1
+        outages = [
+            result
+            for (position, _), result in zip(batch, found, strict=True)
+            if isinstance(result, BaseException) and not self._own_fault(task, position, result, before)
+        ]
         first = next((i for i, result in enumerate(found) if not isinstance(result, Ran)), len(found))
         in_order = [ran for ran in found[:first] if isinstance(ran, Ran)]
         if not await asyncio.to_thread(self._enter, task, proof, in_order):
             await asyncio.to_thread(self._llm.forget, purpose.scope)
             return
-        if first < len(found) and isinstance(problem := found[first], BaseException) and not own_fault(problem):
-            raise problem
+        if first < len(found) and found[first] in outages:
+            raise outages[0]
+
+    def _own_fault(self, task: Task, position: int, problem: BaseException, before: Counter[str]) -> bool:
+        """The pair's: whoever failed it answers others."""
+        if not isinstance(problem, ModelFailed) or isinstance(problem, ModelBusy):
+            return False
+        model = problem.model
+        return self._patience.failed(task.name, position, answered=self._llm.answered[model], before=before[model])
 
     def _enter(self, task: Task, proof: Proof, found: Sequence[Ran]) -> bool:
         """Evidence, position and what follows from it: one transaction. False: the proof is gone, for its task was
@@ -345,8 +353,8 @@ class Prover:
             self._proofs.put(task.name, proof)
             seen = standing(proof, self._terms.control, pairs_per_call=self._pairs_per_call(task.name, proof))
             self._stand(task, proof.card, seen)
+        self._patience.through(task.name, (ran.position for ran in found))
         for ran in found:
-            self._tries.pop((task.name, ran.position), None)
             self._on_pair(task.name, ran)
         return True
 

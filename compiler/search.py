@@ -12,7 +12,7 @@ from compiler.card import Card, Score
 from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed, ModelRefused
 from compiler.example import Example, Split, choose_demonstrations, read_contract, split
 from compiler.gather import gather
-from compiler.judge import scoring_of
+from compiler.judge import judge_for, scoring_of
 from compiler.llm import Llm, Purpose
 from compiler.meta import WRITE_PROMPT, ask_for_prompt, read_prompt
 from compiler.models import Models, Options
@@ -53,8 +53,9 @@ async def compile(
                 return await compile(task, examples, models, options=options, version=version, llm=own, on_step=on_step)
     contract = task.contract or read_contract(examples)
     examples_split = split(examples, enough=options.min_examples)
-    scoring = scoring_of(contract, models.judge)
-    work = _Compile(task, contract, examples_split, models.production[0], llm, options, version, scoring)
+    model = models.production[0]
+    scoring = scoring_of(contract, judge_for(llm, model, task.incumbent))
+    work = _Compile(task, contract, examples_split, model, llm, options, version, scoring)
     try:
         async with asyncio.timeout(options.max_minutes * 60):
             return await work.run(models.meta, on_step)

@@ -93,7 +93,7 @@ class Gateway:
         if decision.task and decision.wants_compile:
             self.want_compile(decision.task)
         card = decision.card
-        if card and not self.planner.stands_alone(call, decision) and not self.breakers.allow(card.model):
+        if card and not self.planner.stands_alone(call, decision) and not self.breakers.allow(card.label):
             return decision._replace(card=None, reason="breaker_open")
         return decision
 

@@ -268,11 +268,11 @@ class Relay:
                 gateway.deadlines.record(decision.task, exchange.seconds)
 
     def _note(self, exchange: Exchange) -> None:
-        """For the candidate's circuit breaker; an answer that only breaks the contract is an answer."""
+        """For the card's circuit breaker; an answer that only breaks the contract is an answer."""
         card, failed = self._decision.card, exchange.failed
         if card is None or failed in ("client_gone", "internal_error") or exchange.status in NOT_ITS_FAULT:
             return
-        self._gateway.breakers.note(card.model, failed=exchange.status != 200 or failed in ITS_FAULT)
+        self._gateway.breakers.note(card.label, card.model, failed=exchange.status != 200 or failed in ITS_FAULT)
 
 
 def _was_watched(exchange: Exchange) -> bool:

@@ -77,8 +77,8 @@ class ModelNames(Section):
 
 
 class Margin(Section):
-    default: float = Field(0.02, gt=0, lt=1)
-    text: float = Field(0.05, gt=0, lt=1)
+    default: float = Field(0.02, gt=0, le=0.33)  # nothing is served over three times it, which has to be under 1
+    text: float = Field(0.05, gt=0, le=0.33)
 
     def of(self, kind: str) -> float:
         return self.text if kind == "text" else self.default

@@ -113,6 +113,7 @@ class FakeUpstream:
         self.models = ["fake-strong", "fake-mini", "fake-nano"]
         self.snapshots: dict[str, str] = {}  # requested model -> the `model` of the answer
         self.headers: dict[str, str] = {}  # on every answer
+        self.seconds: dict[str, float] = {}  # that a model takes for an answer, as real ones do
         self.keys: set[str] | None = None  # None: any key or none will do
         self.cached_tokens = 0  # of each prompt, as reported
         self.reports_usage = True
@@ -252,6 +253,7 @@ class FakeUpstream:
         data = call.json
         if not isinstance(data, dict) or not data.get("model") or not isinstance(data.get("messages"), list):
             return self._respond(call, 400, _error("you must provide `model` and `messages`", None))
+        await asyncio.sleep(self.seconds.get(call.model, 0.0))
         message = {"content": answer} if isinstance(answer, str) else dict(answer or {"content": _echo(data)})
         head = {
             "id": f"chatcmpl-fake-{len(self.calls)}",

@@ -41,6 +41,14 @@ def test_a_hold_on_traffic_serves_less_of_a_missed_label():
     assert served[0] < served[1]
 
 
+def test_against_a_part_of_the_margin_drift_is_seen_that_is_none_against_the_whole():
+    observed = trials.draws(np.random.default_rng(1), Cell(0.05, 0.1, 0.045), 20, 4_000)
+    whole, part = (trials.alarms(observed, 0.05, np.full(20, kappa)) for kappa in (1.0, 0.6))
+    assert np.isfinite(part).mean() > 0.9 > np.isfinite(whole).mean()
+    untrusted = trials.alarms(observed, 0.05, np.full(20, 0.3))
+    assert (untrusted == whole).all(), "a judge that is not trusted lets nobody serve"
+
+
 def test_the_command_prints_a_table_writes_json_and_checks(monkeypatch, tmp_path, capsys):
     kept = tmp_path / "proof.json"
     given = ["proof", "--runs", "20", "--pairs", "300", "--only", "speed", "--json", str(kept), "--check"]

@@ -3,13 +3,15 @@
 import json
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import orjson
 import pytest
 
 from compiler.evidence import (
+    ALARM,
     COVERED_AFTER,
+    ODDS,
     SEGMENT_LABELS,
     Capital,
     Drift,
@@ -218,23 +220,57 @@ def test_drift_is_seen_however_long_all_was_well_before():
         for _ in range(before):
             drift.add(0.0)
         assert not drift.drifted
-        assert not drift.uneasy
+        assert not drift.is_uneasy()
         pairs = 0
         while not drift.drifted:
             drift.add(float(pairs % 10 == 0))
             pairs += 1
         assert pairs < 200
-        assert drift.uneasy
+        assert drift.is_uneasy()
+
+
+def seen_of(loss: float, kappa: float, pairs: int) -> Iterator[float]:
+    """d of a judge that sees `kappa` of a loss, spread evenly."""
+    return (float(int(n * loss * kappa) < int((n + 1) * loss * kappa)) for n in range(pairs))
+
+
+@pytest.mark.parametrize("kind", [Drift, Futility])
+def test_a_loss_above_the_margin_is_seen_though_the_judge_sees_only_a_part_of_it(kind):
+    margin, kappa = 0.05, 0.6
+    knowing, unknowing = kind(margin), kind(margin)
+    for d in seen_of(1.5 * margin, kappa, 5_000):
+        knowing.add(d, kappa)
+        unknowing.add(d)
+    assert knowing.capital.peak > math.log(ALARM if kind is Drift else ODDS) > unknowing.capital.peak
+
+
+@pytest.mark.parametrize("kind", [Drift, Futility])
+def test_what_was_bet_before_the_judge_was_known_is_never_more_than_with_it(kind):
+    """So that going on with it, from the middle, raises no more false alarms."""
+    whole, late = kind(0.05), kind(0.05)
+    for n, d in enumerate(drawn(8, 300, lambda rng: rng.choice([-1.0, 0.0, 0.0, 0.0, 1.0]))):
+        whole.add(d, 0.6)
+        late.add(d, 0.6 if n >= 100 else 1.0)
+        assert late.capital.log <= whole.capital.log
+
+
+def test_an_equal_candidate_is_at_ease_also_with_a_judge_that_sees_half():
+    drift = Drift(0.02)
+    for _ in range(3_000):
+        drift.add(0.0, 0.5)
+    for d in (1.0, 0.0, 0.0, 1.0):  # as may happen
+        drift.add(d, 0.5)
+    assert drift.is_uneasy() and not drift.is_uneasy(0.5)
 
 
 def test_a_fright_passes():
     drift = Drift(0.02)
     for d in [1.0] * 13:
         drift.add(d)
-    assert drift.uneasy
+    assert drift.is_uneasy()
     for _ in range(400):
         drift.add(0.0)
-    assert not drift.uneasy
+    assert not drift.is_uneasy()
 
 
 def test_drift_is_the_sum_of_a_bet_begun_with_each_pair():

@@ -105,7 +105,7 @@ async def test_a_resumed_task_serves_again_by_what_is_proven_before_another_pair
     proof = proven(store, compiled(store, recognised(NAME)), 300)
     proof.position = prover._recorded.position()
     Proofs(store).put(NAME, proof)
-    prover._resting[NAME] = float("inf")
+    prover._patience.rest(NAME, float("inf"))
     Rollout(store).pause(NAME, who="anna")
     await prover.step()
     Rollout(store).resume(NAME, who="anna")

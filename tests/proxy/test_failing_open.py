@@ -22,7 +22,6 @@ MOOD = {
     "output": {"kind": "label", "labels": ["good", "bad"]},
 }
 ViewOf = Callable[..., TaskView]
-NAMED = {"X-Cuecard-Task": "mood"}
 
 BEFORE = ("proxy.chat.name_task", "proxy.gateway.decide", "proxy.plan.rewrite")  # recognise, decide, rewrite
 CHECKS = {False: "proxy.relay.check", True: "proxy.relay.hold"}  # by whether the answer is streamed
@@ -59,8 +58,8 @@ async def proxy(run, fake, view_of) -> Proxy:
     return proxy
 
 
-async def publish(proxy: Proxy, view_of: ViewOf) -> None:
-    task = proxy.gateway.snapshots.current.tasks["mood"].task
+async def publish(proxy: Proxy, view_of: ViewOf, name: str = "mood") -> None:
+    task = proxy.gateway.snapshots.current.tasks[name].task
     card = view_of(task, model="fake-nano").card
     assert card
     await proxy.publish(card)
@@ -71,9 +70,9 @@ def stream(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-async def said(proxy: Proxy, body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+async def said(proxy: Proxy, body: dict[str, Any], task: str = "mood") -> tuple[str, str, dict[str, Any]]:
     """(route, text, what the upstream got)."""
-    async with await proxy.chat(body, **NAMED) as answer:
+    async with await proxy.chat(body, **{"X-Cuecard-Task": task}) as answer:
         raw = await answer.read()
         assert answer.status == 200, raw
     if body.get("stream"):
@@ -183,6 +182,20 @@ async def test_a_candidate_that_keeps_failing_is_not_asked_any_more(proxy, fake,
         assert await said(proxy, body) == ("original", "bad", body)
     assert len(fake.calls_to("fake-nano")) == asked == FAILED_IN_A_ROW
     await proxy.metered("original_total", 3, reason="breaker_open")
+
+
+async def test_a_card_that_keeps_failing_leaves_another_of_its_model_to_serve(run, fake, chat, view_of):
+    def nano(body: Any) -> Any:
+        return Fault.respond(500) if "so sad" in str(body) else "good"
+
+    fake.answers |= {"fake-nano": nano, "fake-mini": "bad"}
+    proxy = await run(tasks={"mood": MOOD, "other": MOOD})
+    for name in ("mood", "other"):
+        await publish(proxy, view_of, name)
+    for _ in range(FAILED_IN_A_ROW):
+        assert (await said(proxy, chat("so sad", model="fake-mini")))[0] == "fallback"
+    assert (await said(proxy, chat("so sad", model="fake-mini")))[0] == "original"
+    assert (await said(proxy, chat(model="fake-mini"), "other"))[:2] == ("compiled", "good")
 
 
 @pytest.mark.parametrize(

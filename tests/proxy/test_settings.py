@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from compiler.evidence import Evidence
 from compiler.families import Family
 from proxy.settings import Settings, Timeouts
 
@@ -26,6 +27,14 @@ def test_a_duration_is_a_number_with_a_unit_or_seconds(written, seconds):
 def test_what_is_no_duration_is_refused(written):
     with pytest.raises(ValidationError):
         Timeouts(connect=written)
+
+
+@pytest.mark.parametrize("kind", ["default", "text"])
+def test_a_margin_that_no_proof_could_begin_with_is_refused(kind):
+    Evidence(getattr(settings(margin={kind: 0.33}).margin, kind))
+    for margin in (0.0, 0.34, 0.5):
+        with pytest.raises(ValidationError):
+            settings(margin={kind: margin})
 
 
 def test_settings_cannot_be_changed():
