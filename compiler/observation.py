@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
+from compiler.recognition.structure import texts_of
 from compiler.store import Store
 
 FOLDER = "observations"
@@ -30,7 +31,8 @@ ROW = "o:"
 @dataclass(frozen=True)
 class Observation:
     """`model` is the one that answered; `request` holds the name that was asked for, and not who asked. `usage`: input,
-    cached input, output, reasoning tokens; `cost` in USD, None where unknown; `seconds` until the last byte."""
+    cached input, output, reasoning tokens; `cost` in USD, None where unknown; `seconds` until the last byte.
+    `expected`: what a user said the answer should have been."""
 
     time: float
     tenant: str
@@ -43,6 +45,7 @@ class Observation:
     usage: list[int]
     cost: float | None
     seconds: float
+    expected: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -50,6 +53,11 @@ class Observation:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         return cls(**data)
+
+
+def input_of(observation: Observation) -> str:
+    """The last thing that was said to the model."""
+    return (texts_of(observation.request.get("messages")) or ("",))[-1]
 
 
 class Shelf(NamedTuple):
