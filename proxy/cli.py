@@ -15,6 +15,7 @@ from proxy.banner import banner, effective, warnings
 from proxy.books import recover
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
+from proxy.diffs import diffs
 from proxy.forget import forget
 from proxy.report import build_report
 from proxy.reporting import show_report
@@ -124,7 +125,7 @@ def on(config: Path | None) -> None:
     _switch(config, False)
 
 
-for command in (tasks, show, approve, pause, resume, rollback, audit, forget):
+for command in (tasks, show, diffs, approve, pause, resume, rollback, audit, forget):
     main.add_command(command)
 
 
