@@ -27,7 +27,12 @@ from proxy.settings import Settings
 from proxy.tasks import show, tasks
 from proxy.terminal import complaints, config_option, json_option
 
-LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command", "replay": "proxy.replay.command"}
+LATER = {
+    "compile": "proxy.compiling",
+    "demo": "proxy.demo.command",
+    "replay": "proxy.replay.command",
+    "try": "proxy.trying",
+}
 
 
 class Commands(click.Group):
