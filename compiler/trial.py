@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.card import Card
-from compiler.errors import BudgetExceeded, ModelBusy, ModelFailed
+from compiler.errors import BudgetExceeded, CompilerError, ModelBusy, ModelFailed, NotNow
 from compiler.example import Example
 from compiler.llm import Purpose
 from compiler.observation import Observation, Observations, input_of
@@ -77,18 +77,22 @@ def _asked(task: Task, example: Example, told: bool) -> Observation:
 
 @dataclass
 class Trial:
-    """`tried`: in the order in which they came through, also while it runs or after it was cancelled."""
+    """`tried`: in the order in which they came through, also while it runs or after it was cancelled. `forgotten`:
+    whether requests were, since the inputs were read: then no more is sent."""
 
     shadow: Shadow
     purpose: Purpose
     on_tried: Callable[[Tried], None] = lambda tried: None
     tried: list[Tried] = field(default_factory=list)
+    forgotten: Callable[[], bool] = lambda: False
 
-    async def run(self, inputs: Sequence[Observation]) -> BudgetExceeded | ModelFailed | None:
+    async def run(self, inputs: Sequence[Observation]) -> CompilerError | None:
         """Why it ended before all was tried: no money, or nobody gets through to an upstream. No answer is kept for a
         second trial to find."""
         try:
             for start in range(0, len(inputs), AT_ONCE):
+                if self.forgotten():
+                    return NotNow("requests were forgotten meanwhile: no more is asked")
                 if (end := await self._batch(inputs[start : start + AT_ONCE])) is not None:
                     return end
             return None

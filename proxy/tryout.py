@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from compiler.errors import BudgetExceeded, JudgeIsArm, ModelFailed, NotNow
+from compiler.errors import BudgetExceeded, CompilerError, JudgeIsArm, ModelFailed, NotNow
 from compiler.judge import Judge, secret
 from compiler.llm import Llm, Purpose
 from compiler.observation import input_of
@@ -32,6 +32,7 @@ class Tryout:
         self.task, self.max_usd = view.task, max_usd
         self.off = Registry(store).is_off()
         with open_observations(settings) as observations:
+            self._epoch = observations.epoch()
             self.inputs: Inputs = inputs_of(Registry(store), observations, self.task, self.card, calls)
         if not self.inputs.chosen:
             raise NotNow(_nothing(self.task, settings))
@@ -48,19 +49,25 @@ class Tryout:
     async def run(self, on_begin: Callable[[], None], on_tried: Callable[[Tried], None]) -> None:
         """Raises NotNow where the card's model can't be called. Cancelled, it leaves what it has."""
         models, usd_per_day = self._settings.background_models(), self._settings.background.usd_per_day
-        async with Llm(models, self._store, usd_per_day=usd_per_day) as llm:
-            if problem := llm.unusable(self.card.model):
-                raise NotNow(problem)
-            judge = self._judge(llm)
-            scope = f"try:{self.card.label}:{uuid.uuid4().hex}"
-            purpose = Purpose(self.task.name, "shadow", scope, self.max_usd)
-            trial = Trial(Shadow(llm, self.task, self.card, judge), purpose, on_tried, self.tried)
-            on_begin()
-            self.stopped = "you stopped it"  # unless it ends by itself
-            try:
-                self.stopped = self._why(await trial.run(self.inputs.chosen))
-            finally:
-                self.usd = llm.budget.spent(f"budget:{scope}")
+        with open_observations(self._settings) as observations:
+            async with Llm(models, self._store, usd_per_day=usd_per_day) as llm:
+                await self._run(llm, lambda: observations.epoch() != self._epoch, on_begin, on_tried)
+
+    async def _run(
+        self, llm: Llm, forgotten: Callable[[], bool], on_begin: Callable[[], None], on_tried: Callable[[Tried], None]
+    ) -> None:
+        if problem := llm.unusable(self.card.model):
+            raise NotNow(problem)
+        judge = self._judge(llm)
+        scope = f"try:{self.card.label}:{uuid.uuid4().hex}"
+        purpose = Purpose(self.task.name, "shadow", scope, self.max_usd)
+        trial = Trial(Shadow(llm, self.task, self.card, judge), purpose, on_tried, self.tried, forgotten)
+        on_begin()
+        self.stopped = "you stopped it"  # unless it ends by itself
+        try:
+            self.stopped = self._why(await trial.run(self.inputs.chosen))
+        finally:
+            self.usd = llm.budget.spent(f"budget:{scope}")
 
     def in_order(self) -> list[Tried]:
         """Newest first."""
@@ -78,7 +85,7 @@ class Tryout:
             self.unjudged = str(error)
             return None
 
-    def _why(self, end: BudgetExceeded | ModelFailed | None) -> str:
+    def _why(self, end: CompilerError | None) -> str:
         if isinstance(end, BudgetExceeded) and end.scope != "day":
             unjudged = "" if self.unjudged else "; what nobody judged any more is called `different`"
             return f"the next call could have passed --max-usd (${self.max_usd:g}){unjudged}"

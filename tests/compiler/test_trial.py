@@ -222,6 +222,14 @@ async def test_stopped_it_has_what_came_through_and_no_answer_stays(llm, store, 
     assert spent >= billed(fake), "the call that was cut off stays reserved"
 
 
+async def test_once_requests_are_forgotten_no_more_is_sent(llm, fake):
+    fake.answers["fake-nano"] = right
+    one = trial(llm)
+    one.forgotten = lambda: len(one.tried) > 0
+    assert "forgotten meanwhile" in str(await one.run(texts(40)))
+    assert len(one.tried) == len(fake.calls) == AT_ONCE
+
+
 async def test_two_at_once_are_two_purses_and_both_are_booked(llm, store, fake):
     fake.answers["fake-nano"] = right
     one, other = trial(llm), trial(llm)

@@ -18,6 +18,7 @@ from compiler.example import Example
 from compiler.ledger import Ledger
 from compiler.observation import Observations
 from compiler.proof import Proofs
+from compiler.recognition.forgetting import forget_task
 from compiler.registry import Registry
 from compiler.store import Store
 from compiler.task import Task
@@ -330,6 +331,20 @@ async def test_kill_9_leaves_what_was_spent_in_the_books_and_the_next_one_runs(c
     fake.release.set()
     found = await told(cuecard, "--calls", "4")
     assert found["summary"]["same"] == 4
+
+
+async def test_what_is_forgotten_while_it_runs_is_asked_no_more(cuecard, store, fake):
+    with Observations(store.folder, retention_days=14) as observations:
+
+        def forgetting(body: Any) -> str:
+            forget_task(store, observations, NAME)
+            return YES
+
+        fake.answers["fake-nano"] = forgetting
+        found = await told(cuecard)
+    assert found["summary"]["tried"] == len(fake.calls) == 4
+    assert "requests were forgotten meanwhile" in found["stopped"]
+    assert store.keys("memo:") == store.keys("card:") == []
 
 
 async def test_two_at_once_pay_and_book_their_own(config, store, fake):
