@@ -58,7 +58,7 @@ def _head(pair: Mapping[str, Any]) -> str:
 
 
 def _show(console: Console, pair: Mapping[str, Any], text: str | None) -> None:
-    wide = console.width >= WIDE
+    wide = console.width >= WIDE and pair["current"] != pair["candidate"]
     told = [("input", _plain(text, GONE))]
     if pair["judge"] and pair["d"]:  # where it changed its mind, what it said first is no reason
         told.append(("judge", f"{_cut(_plain(pair['judge']))} (A: current model, B: card)"))

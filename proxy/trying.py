@@ -118,7 +118,7 @@ def _sums(found: Tryout, told: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _cost(usd: dict[str, Any]) -> str:
-    ours = f"card ${usd['card']:.6f}"
+    ours = f"card and what falls back to the current model ${usd['card']:.6f}"
     if usd["current"] is None:
         return f"{ours}; what the current model costs is not known"
     share = f" ({100 * usd['card'] / usd['current']:.1f} %)" if usd["current"] else ""

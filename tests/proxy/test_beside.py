@@ -62,8 +62,9 @@ def test_of_very_many_fields_the_first_are_shown():
     assert "/k11" in text and "/k12" not in text and "and 28 more" in text
 
 
-def test_the_same_answer_is_shown_once():
-    text = shown(pair(outcome="same", d=0.0, current="yes", candidate="yes", judge=""))
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_same_answer_is_shown_once(width):
+    text = shown(pair(outcome="same", d=0.0, current="yes", candidate="yes", judge=""), width=width)
     assert text.splitlines()[0] == "1  same, 2023-11-14 22:13 UTC"
     assert text.count("yes") == 1 and "both" in text
 
