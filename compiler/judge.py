@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compiler.errors import JudgeIsArm, ModelBusy, ModelFailed
@@ -29,9 +29,11 @@ PREFERS = {"A": 1.0, "TIE": 0.0, "B": -1.0}
 
 @dataclass(frozen=True)
 class Verdict:
-    """From -1 to 1, 1: the candidate's answer is worse. The mean of both orders, so that a flip is a tie."""
+    """From -1 to 1, 1: the candidate's answer is worse. The mean of both orders, so that a flip is a tie. `said`: the
+    judge's own words, in the first order."""
 
     d: float
+    said: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Judge:
         if isinstance(first, Unjudged):
             return first
         second = await self._ask(question, question.candidate, question.incumbent, instructions, purpose)
-        return second if isinstance(second, Unjudged) else Verdict((first.d - second.d) / 2)
+        return second if isinstance(second, Unjudged) else Verdict((first.d - second.d) / 2, first.said)
 
     async def settle(self, question: Question, instructions: str, purpose: Purpose, *, last: bool = False) -> Scored:
         """The pair's d. Raises as `compare` does; with `last` a call that fails is no verdict instead.
@@ -121,7 +123,9 @@ class Judge:
             if not last:
                 raise
             found = Unjudged("failed")
-        return question.unjudged(found.reason) if isinstance(found, Unjudged) else question.answered(found.d)
+        if isinstance(found, Unjudged):
+            return question.unjudged(found.reason)
+        return question.answered(found.d, found.said)
 
     async def _ask(self, question: Question, a: str, b: str, instructions: str, purpose: Purpose) -> Verdict | Unjudged:
         messages = ask_for_verdict(question, a, b, instructions, self._nonces)
@@ -163,7 +167,9 @@ def read_verdict(reply: Reply) -> Verdict | Unjudged:
     if text in PREFERS:
         return Verdict(PREFERS[text])
     *before, last = (LINE.fullmatch(line) for line in text.split("\n"))
-    return Unjudged("unreadable") if not last or any(before) else Verdict(PREFERS[last[1]])
+    if not last or any(before):
+        return Unjudged("unreadable")
+    return Verdict(PREFERS[last[1]], text.rpartition("\n")[0].strip())
 
 
 def _sendable(text: str) -> str:

@@ -156,6 +156,7 @@ class Llm:
         prompt = self._tokens.messages(body["messages"], bare) + self._described(body, bare)
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
         most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
+        self._client(endpoint)  # to load it is no part of the time that a call takes
         reservation = self.budget.reserve(most, scope=purpose.scope, scope_cap=purpose.cap_usd)
         charge: Charge | None = None
         kept: dict[str, Any] | None = None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
+from compiler.recognition.structure import texts_of
 from compiler.store import Store
 
 FOLDER = "observations"
@@ -58,6 +59,11 @@ class Observation:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         return cls(**data)
+
+
+def input_of(observation: Observation) -> str:
+    """The last thing that was said to the model."""
+    return (texts_of(observation.request.get("messages")) or ("",))[-1]
 
 
 class Shelf(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
+from compiler.diffs import Diff, Diffs
 from compiler.evidence import TRUSTED, UNPROVEN, Evidence, held_traffic, traffic
 from compiler.score import Outcome, Scored, Scoring
 from compiler.store import Store
@@ -19,7 +20,8 @@ POINTS = 60  # of the history, for a plot
 
 
 class Ran(NamedTuple):
-    """One pair, run and scored. Seconds and USD of both arms; `label` is the incumbent's answer where that is one."""
+    """One pair, run and scored. Seconds and USD of both arms; `label` is the incumbent's answer where that is one,
+    `answer` the candidate's."""
 
     position: int
     scored: Scored
@@ -28,6 +30,15 @@ class Ran(NamedTuple):
     candidate: str
     seconds: tuple[float, float] | None
     usd: tuple[float | None, float | None]
+    answer: str = ""
+
+    @property
+    def differs(self) -> bool:
+        return self.scored.d != 0 or self.scored.outcome in ("fallback", "unjudged")
+
+    def as_diff(self, now: float) -> Diff:
+        scored = self.scored
+        return Diff(self.position, now, scored.d, scored.outcome, scored.reason, scored.said, self.answer)
 
 
 class Standing(NamedTuple):
@@ -60,15 +71,15 @@ class Proof:
     history: list[tuple[int, float]] = field(default_factory=list)
     since: float = 0.0
 
-    def add(self, ran: Ran) -> None:
-        """Once for each pair, in the order of their positions."""
+    def add(self, ran: Ran) -> bool:
+        """Once for each pair, in the order of their positions. Whether it is in the evidence."""
         self.position = ran.position
         self.arms = self.arms[0] or ran.incumbent, self.arms[1] or ran.candidate
         if any(
             answered not in ("", arm) for answered, arm in zip((ran.incumbent, ran.candidate), self.arms, strict=True)
         ):
             self.strange += 1
-            return
+            return False
         self.strange = 0
         self.evidence.add(ran.scored.d, ran.label, self.share_seen)
         self.outcomes[ran.scored.outcome] += 1
@@ -80,6 +91,7 @@ class Proof:
             self.usd = self.usd[0] + (ran.usd[0] or 0.0), self.usd[1] + ours
             self.priced += 1
         self._note()
+        return True
 
     def is_over(self, strange: int) -> bool:
         """Whether a new one has to begin, should the card serve again: another model answers, or it failed."""
@@ -213,6 +225,7 @@ class Proofs:
             begun = max(self.begun(old), self.begun(new))
             if begun:
                 self._store.put(f"proofs:{new}", begun)
+            Diffs(self._store).move(old, new)
             if proof := self.get(old):
                 self.put(new, replace(proof, card=new + proof.card.removeprefix(old)))
 
@@ -220,3 +233,4 @@ class Proofs:
         with self._store.transact():
             self._store.put(f"proofs:{task}", self.begun(task) + 1)
             self.put(task, proof)
+            Diffs(self._store).clear(task)

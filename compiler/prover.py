@@ -16,12 +16,13 @@ from compiler.adopt import adopted, examples_of, unfit
 from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibrate
 from compiler.card import Card
 from compiler.degrade import Recorded as Answered
+from compiler.diffs import Diffs
 from compiler.errors import BudgetExceeded, CalibrationFailed, ModelBusy, ModelFailed
 from compiler.evidence import Evidence, kappa_lower_bound
 from compiler.example import Example
 from compiler.judge import Judge, judge_for, scoring_of, secret
 from compiler.llm import Llm, Purpose
-from compiler.observation import Observation, Observations
+from compiler.observation import Observation, Observations, input_of
 from compiler.patience import Patience
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
 from compiler.recognition.catalogue import NOTHING, Catalogue
@@ -29,7 +30,7 @@ from compiler.recorded import Recorded
 from compiler.registry import RESUMED, Registry, TaskView
 from compiler.rollout import Rollout, allowed
 from compiler.score import Answer, Scoring
-from compiler.shadow import Shadow, input_of, most_tokens
+from compiler.shadow import Shadow, most_tokens
 from compiler.store import Store
 from compiler.task import Mode, Task, of_variant
 
@@ -78,6 +79,7 @@ class Prover:
         self._registry = Registry(store)
         self._catalogue = Catalogue(store)
         self._proofs = Proofs(store)
+        self._diffs = Diffs(store)
         self._rollout = Rollout(store)
         self._recorded = Recorded(observations)
         self._recognition = NOTHING
@@ -348,9 +350,10 @@ class Prover:
             kept = self._proofs.get(task.name)
             if kept is None or (kept.card, kept.position) != (proof.card, proof.position):
                 return False
-            for ran in found:
-                proof.add(ran)
+            counted = [ran for ran in found if proof.add(ran)]
             self._proofs.put(task.name, proof)
+            differing = [ran for ran in counted if ran.differs and self._recorded.has(ran.position)]
+            self._diffs.add(task.name, [ran.as_diff(time.time()) for ran in differing])
             seen = standing(proof, self._terms.control, pairs_per_call=self._pairs_per_call(task.name, proof))
             self._stand(task, proof.card, seen)
         self._patience.through(task.name, (ran.position for ran in found))

@@ -58,6 +58,10 @@ class Recorded:
             if at > position and (observation := self._observations.get(at)) is not None:
                 yield at, observation
 
+    def has(self, position: int) -> bool:
+        """Whether it was neither forgotten nor dropped since."""
+        return self._observations.get(position) is not None
+
     def position(self) -> int:
         """Of the newest that there is: what comes later has seen nothing of what was learned from those."""
         return self._observations.position()

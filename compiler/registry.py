@@ -18,6 +18,7 @@ Stage = Literal["observing", "compiling", "shadowing", "ramping", "live", "kept"
 STAGES: tuple[Stage, ...] = ("observing", "compiling", "shadowing", "ramping", "live", "kept", "paused")
 Origin = Literal["config", "admin"]
 MOST_EXAMPLES = 400  # out of a task's traffic; the newest
+SCOPES = ("proof", "compile", "try")  # of background calls whose answers are kept
 RESUMED = "resumed"  # the reason of a state that waits for its evidence to be looked at
 
 
@@ -145,13 +146,18 @@ class Registry:
         with self._store.transact():
             for version in range(1, self.next_version(name)):
                 self._store.delete(f"card:{name}@{version}")
-            for kind in ("examples", "learned", "state", "proof", "said", "feedback"):
+            for kind in ("examples", "learned", "state", "proof", "diffs", "said", "feedback"):
                 self._store.delete(f"{kind}:{name}")
-            for scope in ("proof", "compile"):
-                for key in self._store.keys(f"memo:{scope}:{name}@"):
-                    self._store.delete(key)
+            self.clear_answers(name)
             self.unwant(name)
             bump(self._store)
+
+    def clear_answers(self, name: str) -> bool:
+        """Those that were kept so that nothing is paid for twice; whether there were any."""
+        kept = [key for scope in SCOPES for key in self._store.keys(f"memo:{scope}:{name}@")]
+        for key in kept:
+            self._store.delete(key)
+        return bool(kept)
 
     def move(self, old: str, new: str) -> None:
         """An adopted task under another name, with its examples, its cards and where they stand."""

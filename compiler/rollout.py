@@ -1,5 +1,6 @@
 """What a person says about how far a card may serve, and who said what and why."""
 
+import difflib
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -72,7 +73,7 @@ class Rollout:
 
     def approvable(self, task: str) -> tuple[TaskView, Card]:
         """The task as it stands, and the card that may be approved."""
-        view, card = self._with_card(task)
+        view, card = self.with_card(task)
         if view.task.trust != "proven":
             raise NotNow(f"{task!r} has `trust: declared`: its card serves without a proof, and waits for nobody")
         found = Catalogue(self._store).tasks().get(of_variant(task)) if view.task.recognised else None
@@ -86,7 +87,7 @@ class Rollout:
 
     def pause(self, task: str, *, who: str, why: str = "") -> None:
         with self._store.transact():
-            view, card = self._with_card(task)
+            view, card = self.with_card(task)
             said = replace(self.said(task), paused=why or f"by {who}")
             self._say(task, said, Entry(time.time(), task, "pause", who, why, card.label))
             # at once, not when the next pair comes
@@ -95,7 +96,7 @@ class Rollout:
     def resume(self, task: str, *, who: str, why: str = "") -> None:
         """What its evidence says counts again once the prover looks; after a fall of its quality a new proof begins."""
         with self._store.transact():
-            view, card = self._with_card(task)
+            view, card = self.with_card(task)
             if view.stage != "paused":
                 raise NotNow(f"{task!r} is not paused: it is {view.stage}")
             said = replace(self.said(task), paused="")
@@ -105,7 +106,7 @@ class Rollout:
     def rollback(self, task: str, *, who: str, why: str = "") -> int:
         """To the card before, which has to be proven anew, or to none. The version it is back at; 0: none."""
         with self._store.transact():
-            view, card = self._with_card(task)
+            view, card = self.with_card(task)
             before = self._before(card)
             self._registry.go_back(task, before, proven=view.task.trust == "proven")
             what = f"{card.label} to {before.label if before else 'no card'}"
@@ -123,20 +124,26 @@ class Rollout:
         entries = [Entry(*entry) for entry in self._store.get("audit", [])]
         return [entry for entry in entries if task in (None, entry.task)]
 
-    def _with_card(self, task: str) -> tuple[TaskView, Card]:
+    def known(self, task: str) -> TaskView:
         if (known := self._registry.task(task)) is None:
             raise UnknownTask(self._unknown(task))
-        view = self._registry.view(task, known)
+        return self._registry.view(task, known)
+
+    def with_card(self, task: str) -> tuple[TaskView, Card]:
+        view = self.known(task)
         if view.compiled is None:
             why = f" ({view.reason})" if view.reason else ""
             raise NotNow(f"{task!r} has no card: it is {view.stage}{why}")
         return view, view.compiled
 
     def _unknown(self, task: str) -> str:
-        variants = [name for name in self._registry.adopted() if of_variant(name) == task]
+        adopted = self._registry.adopted()
+        variants = [name for name in adopted if of_variant(name) == task]
         if variants:
             return f"the values in {task!r} make tasks of their own, say which one: {', '.join(sorted(variants))}"
-        return f"no task {task!r} with a card; `cuecard tasks` lists them"
+        near = difflib.get_close_matches(task, {*self._registry.tasks(), *adopted}, n=1)
+        meant = f", did you mean {near[0]!r}?" if near else ";"
+        return f"no task {task!r} with a card{meant} `cuecard tasks` lists them"
 
     def _before(self, card: Card) -> Card | None:
         """The newest of the same wording that is older: another's would never be served."""

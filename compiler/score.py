@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from compiler.fields import MISSING, Difference, differences, equal, shown
@@ -110,7 +110,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scored:
-    """`outcome` is a metric's label, `reason` one word more.
+    """`outcome` is a metric's label, `reason` one word more. `said`: the judge's own words, where A is the incumbent's
+    answer.
 
     `fallback`: production would have noticed before the first byte, and the incumbent would have answered. Its d is 0,
     because what the user gets is the incumbent's answer; what it costs in money and time belongs to their gates.
@@ -121,6 +122,7 @@ class Scored:
     d: float
     outcome: Outcome
     reason: str = ""
+    said: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,8 @@ class Question:
     weight: float = 1.0
     settled: float = 0.0
 
-    def answered(self, verdict: float) -> Scored:
-        return self._scored(verdict, "judged")
+    def answered(self, verdict: float, said: str = "") -> Scored:
+        return self._scored(verdict, "judged", said=said)
 
     def unjudged(self, reason: str) -> Scored:
         """Counted as worse. To drop it would make the bound understate the loss wherever a judge fails more often on
@@ -146,8 +148,8 @@ class Question:
         """Every difference counts as worse, so that κ is 1."""
         return self._scored(1.0, "different")
 
-    def _scored(self, verdict: float, outcome: Outcome, reason: str = "") -> Scored:
-        return Scored(_clamped(self.settled + self.weight * verdict), outcome, reason)
+    def _scored(self, verdict: float, outcome: Outcome, reason: str = "", said: str = "") -> Scored:
+        return Scored(_clamped(self.settled + self.weight * verdict), outcome, reason, said)
 
 
 @dataclass(frozen=True)
@@ -270,14 +272,19 @@ def _by_expected(found: Difference) -> float | None:
 
 def _tool_call(pair: Pair, candidate: Answer) -> Scored | Question:
     """All calls in their order, and the text beside them."""
-    left, right = _said(pair.incumbent), _said(candidate)
-    wanted = None if pair.expected is None else _said(expected_calls(pair.expected))
+    left, right = said_by(pair.incumbent), said_by(candidate)
+    wanted = None if pair.expected is None else said_by(expected_calls(pair.expected))
     return _settled(left, right, wanted) or Question(pair.input, _written(left), _written(right), pair.expected)
 
 
-def _said(answer: Answer) -> dict[str, Any]:
+def said_by(answer: Answer) -> dict[str, Any]:
     """Name and arguments of its calls, whose ids mean nothing, and its text; without any call, it is a text."""
     return {"calls": [*map(_call, answer.tool_calls)], "text": answer.text.strip()}
+
+
+def in_text(answer: Answer) -> str:
+    """For a person to read: its text, or JSON where it calls tools."""
+    return _written(said_by(answer)) if answer.tool_calls else answer.text
 
 
 def expected_calls(expected: str) -> Answer:

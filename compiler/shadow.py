@@ -9,11 +9,10 @@ from compiler.errors import ModelBusy, ModelFailed
 from compiler.families import Family
 from compiler.judge import Judge
 from compiler.llm import Llm, Purpose, Reply
-from compiler.observation import Observation
+from compiler.observation import Observation, input_of
 from compiler.program import rewrite
 from compiler.proof import Ran
-from compiler.recognition.structure import texts_of
-from compiler.score import Answer, Pair, Question, Scored, score
+from compiler.score import Answer, Pair, Question, Scored, in_text, score
 from compiler.task import Task
 
 ROOM, ROOM_TIMES = 256, 4  # tokens: how much longer than the incumbent's an answer may become
@@ -48,6 +47,7 @@ class Shadow:
             reply.model if reply else "",
             (observation.seconds, reply.seconds) if reply and not reply.flex else None,
             (observation.cost, reply.usual_cost if reply else 0.0),
+            in_text(_answer(reply)) if reply else "",
         )
 
     def _body(self, observation: Observation) -> dict[str, Any]:
@@ -75,11 +75,6 @@ class Shadow:
         if self.judge is None:
             return found.without_judge()
         return await self.judge.settle(found, self.task.system or self.task.description, purpose, last=last)
-
-
-def input_of(observation: Observation) -> str:
-    """The last thing that was said to the model."""
-    return (texts_of(observation.request.get("messages")) or ("",))[-1]
 
 
 def most_tokens(observation: Observation) -> int:

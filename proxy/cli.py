@@ -15,6 +15,7 @@ from proxy.banner import banner, effective, warnings
 from proxy.books import recover
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
+from proxy.diffs import diffs
 from proxy.forget import forget
 from proxy.report import build_report
 from proxy.reporting import show_report
@@ -26,7 +27,12 @@ from proxy.settings import Settings
 from proxy.tasks import show, tasks
 from proxy.terminal import complaints, config_option, json_option
 
-LATER = {"compile": "proxy.compiling", "demo": "proxy.demo.command", "replay": "proxy.replay.command"}
+LATER = {
+    "compile": "proxy.compiling",
+    "demo": "proxy.demo.command",
+    "replay": "proxy.replay.command",
+    "try": "proxy.trying",
+}
 
 
 class Commands(click.Group):
@@ -124,7 +130,7 @@ def on(config: Path | None) -> None:
     _switch(config, False)
 
 
-for command in (tasks, show, approve, pause, resume, rollback, audit, forget):
+for command in (tasks, show, diffs, approve, pause, resume, rollback, audit, forget):
     main.add_command(command)
 
 

@@ -3,13 +3,10 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from compiler.election import elected, is_elected
 from compiler.errors import UnknownTask
@@ -19,6 +16,7 @@ from compiler.store import Store
 from proxy.background import open_learner
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
+from proxy.progress import progress
 from proxy.settings import Settings
 from proxy.terminal import complaints, config_option, json_option, show_task
 
@@ -70,7 +68,7 @@ def command(config: Path | None, as_json: bool, again: bool, task: str) -> None:
     """Compile one task now, and show its card. With a server running, its learner does it."""
     logging.getLogger("cuecard.learner").setLevel(logging.ERROR)  # its reason is shown below
     try:
-        with complaints(), _progress(task, STEPS) as step:
+        with complaints(), progress(task, STEPS) as step:
             view = asyncio.run(compile_task(load_settings(config), task, again=again, on_step=step))
     except KeyboardInterrupt:
         click.echo("stopped; it goes on where it was when you compile again, or when a server starts", err=True)
@@ -78,15 +76,3 @@ def command(config: Path | None, as_json: bool, again: bool, task: str) -> None:
     show_task(view, as_json)
     if view.compiled is None:
         sys.exit(1)
-
-
-@contextmanager
-def _progress(title: str, steps: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal, plain lines elsewhere; on standard error, so that output can be piped."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda line: click.echo(line, err=True)
-        return
-    with Progress(BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=console) as bar:
-        shown = bar.add_task(title, total=steps)
-        yield lambda line: bar.update(shown, advance=1, description=line)

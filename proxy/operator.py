@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from compiler.diffs import AT_MOST
 from compiler.errors import NotNow, UnknownTask
 from compiler.proof import Proofs
 from compiler.recognition import curating
@@ -13,10 +14,11 @@ from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry
 from compiler.rollout import Rollout
 from compiler.store import Store
-from proxy.admin import TERMS, json_object, with_store
+from proxy.admin import OPEN_OBSERVATIONS, TERMS, json_object, with_store
 from proxy.dossier import Stand
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
 from proxy.share import read_share
+from proxy.worst import worst_pairs
 
 WHO = "admin"  # whoever has the token
 ACTS: dict[str, Callable[..., Any]] = {
@@ -80,6 +82,19 @@ async def audit(request: web.Request) -> web.Response:
     return web.json_response({"audit": entries})
 
 
+async def diffs(request: web.Request) -> web.Response:
+    """?worst=20"""
+    name, worst = request.match_info["name"], request.query.get("worst", "20")
+    if worst not in map(str, range(1, AT_MOST + 1)):
+        raise BadRequestError(f"`worst`: a number from 1 to {AT_MOST}", param="worst")
+
+    def found(store: Store) -> dict[str, Any]:
+        with request.app[OPEN_OBSERVATIONS]() as observations:
+            return worst_pairs(store, observations, name, int(worst))
+
+    return web.json_response(await _changed(request, found))
+
+
 async def _said(request: web.Request) -> dict[str, Any]:
     data = await json_object(request) if request.can_read_body else {}
     if not isinstance(data.setdefault("why", ""), str):
@@ -130,5 +145,6 @@ def routes() -> list[web.RouteDef]:
         web.post("/admin/tasks/{name}/pause", rule),
         web.post("/admin/tasks/{name}/resume", rule),
         web.post("/admin/tasks/{name}/rollback", rule),
+        web.get("/admin/tasks/{name}/diffs", diffs),
         web.get("/admin/audit", audit),
     ]

@@ -38,7 +38,7 @@ def proof_lines(dossier: Dossier) -> Iterator[str]:
 
 def entry_lines(entries: Iterable[Entry], *, with_task: bool = False) -> Iterator[str]:
     for entry in entries:
-        when = _moment(entry.time)
+        when = moment(entry.time)
         about = f" {entry.task}" if with_task else ""
         what, why = (f" ({entry.what})" if entry.what else ""), (f": {entry.why}" if entry.why else "")
         yield from wrapped(f"{when}  {entry.who}  {entry.act}{about}{what}{why}")
@@ -47,7 +47,7 @@ def entry_lines(entries: Iterable[Entry], *, with_task: bool = False) -> Iterato
 def _evidence(proof: Proof, number: int) -> Iterator[str]:
     margin = proof.evidence.margin
     shown = f"{proof.pairs:,} pairs, {in_words(proof.bound)}, margin {in_percent(margin)}"
-    yield from wrapped(f"proof {number} of {proof.card}, since {_moment(proof.since)}: {shown}")
+    yield from wrapped(f"proof {number} of {proof.card}, since {moment(proof.since)}: {shown}")
     if proof.history:
         yield "at most so much worse:"
         yield from plot([*proof.history, (proof.pairs, proof.bound)], margin)
@@ -70,7 +70,7 @@ def _said(dossier: Dossier) -> str:
     return "; ".join(parts)
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 

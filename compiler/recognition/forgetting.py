@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from compiler import feedback
+from compiler.diffs import Diffs
 from compiler.observation import Observation, Observations, Scope
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.curating import of
@@ -34,6 +35,10 @@ def forget_tenant(store: Store, observations: Observations, tenant: str) -> Forg
         registry.drop([name for name, task in registry.adopted().items() if task.tenant == tenant])
         for name in registry.learned(tenant):
             registry.clear(name)
+        for name, (task, _) in registry.tasks().items():
+            if task.tenant in (None, tenant):
+                registry.clear_answers(name)
+        _drop_diffs(store, observations)
     feedback.forget(store, tenant=tenant)
     store.scrub()
     return Forgotten(requests, templates)
@@ -60,7 +65,8 @@ def forget_task(store: Store, observations: Observations, name: str, tenant: str
     touched = {template.structure for template in known if template.id in gone}
     left = {s: [t for t in known if t.structure == s and t.id not in gone] for s in touched}
     feedback.forget(store, tenant=tenant, task=name)
-    if _unlearn(store, name, left, gone | sorting.lost):
+    unlearned = _unlearn(store, name, left, gone | sorting.lost)
+    if _drop_diffs(store, observations) or unlearned:
         store.scrub()
     return Forgotten(requests, len(gone))
 
@@ -71,14 +77,19 @@ def _unlearn(store: Store, name: str, left: Mapping[str, Sequence[Template]], lo
     catalogue, registry = Catalogue(store), Registry(store)
     with store.transact():
         losing = {task.name for task in catalogue.tasks().values() if lost & set(task.templates)}
-        learned = name in registry.learned()
+        learned, answers = name in registry.learned(), registry.clear_answers(name)
         if not lost and not learned:
-            return False
+            return answers
         catalogue.put_back(left, reserved=registry.tasks())
         registry.drop(of(registry, losing))
         if learned:
             registry.clear(name)
         return True
+
+
+def _drop_diffs(store: Store, observations: Observations) -> bool:
+    """Also of declared tasks whose cards and proofs stay. Behind the rows: the prover looks for them when it adds."""
+    return Diffs(store).prune(lambda position: observations.get(position) is not None)
 
 
 class _Sorting:

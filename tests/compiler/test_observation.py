@@ -300,7 +300,8 @@ def test_nothing_forgotten_is_readable_in_the_files(observations, tmp_path, size
     assert observations.forget(tenant="shop") == 30
     left = content(tmp_path)
     assert b"secret of shop" not in left
-    assert left.count(b"secret of default") >= 60
+    assert left.count(b"secret of default") >= 30, "where a page ends, a text may be in two pieces"
+    assert [observation.tenant for _, observation in observations.since()] == ["default"] * 30
 
 
 def test_what_sqlite_left_behind_when_it_moved_a_row_is_not_readable_either(tmp_path):
