@@ -25,8 +25,9 @@ demo: $(VENV)/.demo
 serve: $(VENV)/.installed
 	$(BIN)/cuecard serve
 
+# A file's tests share a server: they stay together. In this order the many short files come last, and fill the gaps.
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-real: $(VENV)/.demo
 	$(BIN)/pytest -m real
