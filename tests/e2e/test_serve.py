@@ -7,8 +7,6 @@ from typing import Any
 import aiohttp
 from openai import AsyncOpenAI
 
-from compiler.ledger import Ledger
-from proxy.report import build_report
 from tests.e2e.conftest import Server
 from tests.fake_upstream import FakeUpstream
 
@@ -46,38 +44,6 @@ async def test_200_first_calls_over_4_workers_cost_one_compile(start: Start, fak
     assert len(fake.calls_to("fake-nano")) == 200
 
 
-async def test_the_ledger_the_metrics_and_the_report_equal_the_upstreams_own_bill(
-    start: Start, fake: FakeUpstream
-) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    fake.answers["fake-nano"] = "good"
-    server = await start(tasks={"sentiment": SENTIMENT})
-    sdk = client(server)
-    for stream in (False, True):
-        request: Any = {"messages": [{"role": "user", "content": "nice"}], "stream": stream}
-        for model in ("task:sentiment", "fake-mini"):
-            answer = await sdk.chat.completions.create(model=model, **request)
-            if stream:
-                assert "".join([c.choices[0].delta.content or "" async for c in answer if c.choices])
-    metrics_before_stop = await server.metrics()
-    await server.stop()
-    store = server.open_store()
-    booked: dict[str, list[int]] = {}
-    for _, row, sums in Ledger(store).rows():
-        known = booked.setdefault(row.model, [0, 0, 0])
-        known[0] += sums.calls
-        known[1] += sums.input + sums.cached_input + sums.cache_write
-        known[2] += sums.output + sums.reasoning
-    assert build_report(store).to_json()["tasks"]["sentiment"]["compile_usd"] > 0
-    store.close()
-    totals = {model: [t["calls"], t["input"], t["output"]] for model, t in fake.totals().items()}
-    assert booked == totals
-    assert (
-        'cuecard_requests_total{code="200",model="fake-nano",route="compiled",task="sentiment"} 2.0'
-        in metrics_before_stop
-    )
-
-
 async def until_compiled(server: Server, body: dict[str, Any]) -> None:
     """Ask once, which starts the compile, then watch the task's stage."""
     async with await server.chat(body) as answer:
@@ -87,27 +53,12 @@ async def until_compiled(server: Server, body: dict[str, Any]) -> None:
             async with server.http.get(f"{server.url}/admin/tasks") as answer:
                 if [t for t in (await answer.json())["tasks"] if t["state"]["stage"] == "live"]:
                     break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         while True:  # the worker adopts it within a second
             async with await server.chat(body) as answer:
                 if answer.headers["X-Cuecard-Route"] != "original":
                     return
-            await asyncio.sleep(0.02)
-
-
-async def test_a_restart_after_kill_keeps_the_card_without_another_meta_call(start: Start, fake: FakeUpstream) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    fake.answers["fake-nano"] = "good"
-    server = await start(tasks={"sentiment": SENTIMENT})
-    body = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
-    async with await server.chat(body) as answer:
-        assert answer.headers["X-Cuecard-Card"] == "sentiment@1"
-    server.process.kill()
-    await server.process.wait()
-    server = await start(tasks={"sentiment": SENTIMENT})
-    async with await server.chat(body) as answer:
-        assert answer.headers["X-Cuecard-Card"] == "sentiment@1"
-    assert len(fake.calls_to("fake-strong")) == 1
+            await asyncio.sleep(0.05)
 
 
 async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
