@@ -19,6 +19,8 @@ from compiler.store import Store
 from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream
 
+PATIENCE = 60.0  # seconds until a server that is not ready fails the test; on a quiet machine it takes two
+
 
 @dataclass
 class Server:
@@ -69,7 +71,7 @@ async def serving(folder: Path, settings: dict[str, Any]) -> AsyncIterator[Serve
     log: list[str] = []
     assert process.stdout
     url = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not url and (line := await process.stdout.readline()):
             log.append(line.decode())
             if found := re.search(r"listens on (http://\S+)/v1", log[-1]):
@@ -92,7 +94,7 @@ async def _drain(stream: asyncio.StreamReader, log: list[str]) -> None:
 
 
 async def _ready(server: Server) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             async with server.http.get(f"{server.url}/health/ready") as answer:
                 if answer.status == 200:

@@ -15,6 +15,7 @@ import pytest
 
 from compiler.ledger import Ledger
 from tests.e2e.conftest import Server, serving, settings_for
+from tests.e2e.test_killed import until
 from tests.e2e.test_serve import PROMPT, SENTIMENT, Start
 from tests.fake_upstream import FakeUpstream, Fault
 
@@ -55,9 +56,14 @@ async def _streams(folder: Path) -> Streams:
         async with serving(folder, settings_for(fake, folder)) as server:
             whole, packed = await _read(server, "whole"), await _read(server, "packed", gzip.compress)
             (cut,) = await asyncio.gather(_read(server, "cut"), return_exceptions=True)
-            metrics = await _hang_up(server, fake)
-        billed = {model: [total["input"], total["output"]] for model, total in fake.totals().items()}
-        return Streams(whole, packed, cut if isinstance(cut, BaseException) else None, metrics, booked(server), billed)
+            await until(lambda: booked(server) == _billed(fake))
+            metrics = await _hang_up(server, fake)  # the server's end finds it not booked yet
+        broken = cut if isinstance(cut, BaseException) else None
+        return Streams(whole, packed, broken, metrics, booked(server), _billed(fake))
+
+
+def _billed(fake: FakeUpstream) -> dict[str, list[int]]:
+    return {model: [total["input"], total["output"]] for model, total in fake.totals().items()}
 
 
 async def _read(server: Server, model: str, pack: Callable[[bytes], bytes] | None = None) -> bytes:
