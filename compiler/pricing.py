@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import time
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from genai_prices import Usage as ListedUsage
-from genai_prices import calc_price
-from genai_prices.types import TieredPrices
+from compiler.lazy import lazy
+
+if TYPE_CHECKING:
+    import genai_prices.types
+
+    Listed = Decimal | genai_prices.types.TieredPrices | None
+else:
+    genai_prices = lazy("genai_prices")
 
 MILLION = 1_000_000
 FRESH_SECONDS = 3_600  # a listed price may change with the date
@@ -93,7 +98,7 @@ class Rates:
 class PriceBook:
     """`rates(model)` is a dictionary look-up after the first call for a model (57 µs then, 0.1 µs later).
 
-    Made with `warm`, it reads the bundled list at once (100 ms) and not when the first price is asked for.
+    Made with `warm`, it loads the bundled list at once (200 ms) and not when a price is first looked up in it.
     """
 
     def __init__(self, own: Mapping[str, Mapping[str, float]] | None = None, *, warm: bool = False) -> None:
@@ -127,26 +132,30 @@ def _own_rates(prices: Mapping[str, float]) -> Rates:
 
 def _listed_rates(model: str, now: float) -> Rates | None:
     try:
-        found = calc_price(
-            ListedUsage(input_tokens=1), model_ref=model, genai_request_timestamp=datetime.fromtimestamp(now, UTC)
+        found = genai_prices.calc_price(
+            genai_prices.Usage(input_tokens=1),
+            model_ref=model,
+            genai_request_timestamp=datetime.fromtimestamp(now, UTC),
         ).model_price
     except LookupError:
         return None
     listed = (found.input_mtok, found.cache_read_mtok, found.cache_write_mtok, found.output_mtok)
     if listed[0] is None or listed[3] is None:
         return None
-    starts = {0} | {tier.start for price in listed if isinstance(price, TieredPrices) for tier in price.tiers}
+    starts = {0} | {
+        tier.start for price in listed if isinstance(price, genai_prices.types.TieredPrices) for tier in price.tiers
+    }
     return Rates(tuple(_tier(start, *listed) for start in sorted(starts, reverse=True)))
 
 
-def _tier(above: int, *listed: Decimal | TieredPrices | None) -> Tier:
+def _tier(above: int, *listed: "Listed") -> Tier:
     fresh, cached, write, output = (_at(price, above) for price in listed)
     base = fresh or 0.0
     return Tier(above, base, base if cached is None else cached, base if write is None else write, output or 0.0)
 
 
-def _at(price: Decimal | TieredPrices | None, above: int) -> float | None:
-    if isinstance(price, TieredPrices):
+def _at(price: "Listed", above: int) -> float | None:
+    if isinstance(price, genai_prices.types.TieredPrices):
         reached = [tier.price for tier in price.tiers if tier.start <= above]
         return float(reached[-1] if reached else price.base)
     return None if price is None else float(price)

@@ -1,42 +1,41 @@
 """The command `cuecard`."""
 
 import importlib
-import json
-from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from compiler.election import is_elected
 from compiler.registry import Registry
 from compiler.store import Store
 from proxy import logs
 from proxy.banner import banner, effective, warnings
-from proxy.books import recover
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
-from proxy.diffs import diffs
-from proxy.forget import forget
-from proxy.report import build_report
-from proxy.reporting import show_report
-from proxy.rollouts import approve, audit, pause, resume, rollback
-from proxy.savings import terms_of
 from proxy.serve import refuse_open_wallet
 from proxy.serve import serve as run_server
 from proxy.settings import Settings
-from proxy.tasks import show, tasks
-from proxy.terminal import complaints, config_option, json_option
+from proxy.terminal import complaints, config_option
 
 LATER = {
-    "compile": "proxy.compiling",
-    "demo": "proxy.demo.command",
-    "replay": "proxy.replay.command",
-    "try": "proxy.trying",
+    "approve": "proxy.rollouts:approve",
+    "audit": "proxy.rollouts:audit",
+    "compile": "proxy.compiling:command",
+    "demo": "proxy.demo.command:command",
+    "diffs": "proxy.diffs:diffs",
+    "forget": "proxy.forget:forget",
+    "pause": "proxy.rollouts:pause",
+    "replay": "proxy.replay.command:command",
+    "report": "proxy.statement:report",
+    "resume": "proxy.rollouts:resume",
+    "rollback": "proxy.rollouts:rollback",
+    "show": "proxy.tasks:show",
+    "tasks": "proxy.tasks:tasks",
+    "try": "proxy.trying:command",
 }
 
 
 class Commands(click.Group):
-    """Some commands are loaded when they are asked for: they need what takes longer to import than `cuecard off` takes
+    """Most commands are loaded when they are asked for: they need what takes longer to import than `cuecard off` takes
     to run, such as the OpenAI SDK, and what the supervisor has no use for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -44,7 +43,8 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in LATER and cmd_name not in self.commands:
-            self.add_command(importlib.import_module(LATER[cmd_name]).command)
+            module, _, attribute = LATER[cmd_name].partition(":")
+            self.add_command(getattr(importlib.import_module(module), attribute))
         return super().get_command(ctx, cmd_name)
 
 
@@ -92,24 +92,6 @@ def check(config: Path | None) -> None:
     click.echo("ok")
 
 
-@main.command()
-@config_option
-@json_option
-@click.option("--days", type=click.IntRange(1, 400), help="Only the last so many days.")
-def report(config: Path | None, as_json: bool, days: int | None) -> None:
-    """Where the money goes, call by call to the cent; what each task could save; what was saved."""
-    with complaints():
-        settings = load_settings(config)
-        with Store(settings.store.folder) as store:
-            if not is_elected(store.folder):  # else the running server's learner does it
-                recover(store, None)
-            found = build_report(store, timedelta(days=days) if days else None, terms_of(settings))
-    if as_json:
-        click.echo(json.dumps(found.to_json()))
-        return
-    show_report(found)
-
-
 def _switch(config: Path | None, off: bool) -> None:
     with complaints(), Store(load_settings(config).store.folder) as store:
         Registry(store).set_off(off)
@@ -128,10 +110,6 @@ def off(config: Path | None) -> None:
 def on(config: Path | None) -> None:
     """Undo `off`."""
     _switch(config, False)
-
-
-for command in (tasks, show, diffs, approve, pause, resume, rollback, audit, forget):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`cuecard compile`: one task now, by the running server's learner where there is one, else in this process."""
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from compiler.errors import UnknownTask
 from compiler.registry import Registry, TaskView
 from compiler.search import CANDIDATES
 from compiler.store import Store
+from proxy.admin import describe
 from proxy.background import open_learner
 from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
@@ -73,6 +75,9 @@ def command(config: Path | None, as_json: bool, again: bool, task: str) -> None:
     except KeyboardInterrupt:
         click.echo("stopped; it goes on where it was when you compile again, or when a server starts", err=True)
         sys.exit(130)
-    show_task(view, as_json)
+    if as_json:
+        click.echo(json.dumps(describe(view)))
+    else:
+        show_task(view)
     if view.compiled is None:
         sys.exit(1)

@@ -20,10 +20,10 @@ from compiler.store import Store
 from proxy import metrics
 from proxy.configfile import ConfigError
 from proxy.declare import configured_tasks
+from proxy.listening import address_of, listening
 from proxy.process import READY, Boot
 from proxy.settings import Settings
 from proxy.uncounted import Uncounted
-from proxy.worker import address_of, listening
 
 log = logging.getLogger("cuecard.serve")
 

@@ -1,6 +1,5 @@
 """What the commands share at a terminal: options, complaints, and how a task is shown."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ import click
 
 from compiler.errors import CompilerError
 from compiler.registry import TaskView
-from proxy.admin import describe
 from proxy.configfile import ConfigError
 
 config_option = click.option("--config", type=click.Path(path_type=Path), help="Configuration file (cuecard.yaml).")
@@ -27,10 +25,7 @@ def complaints() -> Iterator[None]:
         sys.exit(2)
 
 
-def show_task(view: TaskView, as_json: bool = False) -> None:
-    if as_json:
-        click.echo(json.dumps(describe(view)))
-        return
+def show_task(view: TaskView) -> None:
     click.echo(f"{view.task.name}: {view.stage}" + (f" ({view.reason})" if view.reason else ""))
     if card := view.compiled:
         click.echo(

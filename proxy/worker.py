@@ -2,16 +2,15 @@
 
 import asyncio
 import gc
-import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from proxy.app import DRAIN_SECONDS, READY, build_runner
 from proxy.connections import close_silent, drain
 from proxy.gateway import GATEWAY
+from proxy.listening import listening
 from proxy.metrics import Metrics
 from proxy.process import READY as READY_LINE
 from proxy.process import Boot, run
@@ -53,21 +52,6 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-
-
-def address_of(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return found[0], found[4]
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that shares its port with the other workers'."""
-    family, address = address_of(host, port)
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(address)
-    return sock
 
 
 if __name__ == "__main__":

@@ -17,6 +17,12 @@ PRICES = {
 }
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: many tests wait, for a process to start or for what is promised within a second."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "store")

@@ -207,7 +207,7 @@ def test_the_snapshot_tells_what_the_incumbent_was_seen_to_do(registry, store):
     tally = Tally()
     tally.add(Charge("mood", "gpt", "serve", "original", Usage(input=10, output=2), 0.1, incumbent=True))
     Ledger(store).add(tally)
-    assert registry.snapshot().tasks["mood"].incumbent == (1, 10, 0, 2)
+    assert registry.snapshot().tasks["mood"].incumbent == (1, 10, 0, 2, 4)
 
 
 @pytest.mark.parametrize("ends", ["a new one is wanted", "it is under way", "it fails"])

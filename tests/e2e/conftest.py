@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+import pytest_asyncio
 import yaml
 from openai import AsyncOpenAI
 
 from compiler.store import Store
 from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream
+
+PATIENCE = 60.0  # seconds until a server that is not ready fails the test; on a quiet machine it takes two
 
 
 @dataclass
@@ -68,7 +71,7 @@ async def serving(folder: Path, settings: dict[str, Any]) -> AsyncIterator[Serve
     log: list[str] = []
     assert process.stdout
     url = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not url and (line := await process.stdout.readline()):
             log.append(line.decode())
             if found := re.search(r"listens on (http://\S+)/v1", log[-1]):
@@ -91,7 +94,7 @@ async def _drain(stream: asyncio.StreamReader, log: list[str]) -> None:
 
 
 async def _ready(server: Server) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             async with server.http.get(f"{server.url}/health/ready") as answer:
                 if answer.status == 200:
@@ -108,3 +111,31 @@ async def start(tmp_path: Path, fake: FakeUpstream) -> AsyncIterator[Callable[..
             return await stack.enter_async_context(serving(tmp_path, settings_for(fake, tmp_path, **more)))
 
         yield run
+
+
+class World(NamedTuple):
+    server: Server
+    fake: FakeUpstream
+
+
+@pytest.fixture(scope="module")
+def shared_settings() -> dict[str, Any]:
+    """Of the server that a module's tests share; a module that wants others has a fixture of this name."""
+    return {}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory, shared_settings: dict[str, Any]) -> AsyncIterator[World]:
+    """One server for all tests of a module, which run in that module's loop."""
+    folder = tmp_path_factory.mktemp("shared")
+    async with FakeUpstream() as fake, serving(folder, settings_for(fake, folder, **shared_settings)) as server:
+        yield World(server, fake)
+
+
+@pytest.fixture
+def world(shared: World) -> World:
+    """The shared server, over an upstream that has heard nothing yet and answers as if nobody had told it anything."""
+    shared.fake.calls.clear()
+    shared.fake.answers.clear()
+    shared.fake.release.clear()
+    return shared

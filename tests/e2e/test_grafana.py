@@ -4,8 +4,8 @@ import asyncio
 import json
 import math
 import os
+import re
 import shutil
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,8 +26,9 @@ from tests.e2e.conftest import Server
 from tests.fake_upstream import FakeUpstream, Fault
 
 FOLDER = Path(__file__).parents[2] / "grafana"
-PATIENCE = 15.0
+PATIENCE = 40.0
 STOP_PATIENCE = 5.0
+LISTENS = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:[1-9]\d*)')
 VARIABLES = {"$__rate_interval": "10s", "$__range": "1m"}
 SENTIMENT = {
     "description": "Say whether the text is good or bad.",
@@ -82,12 +83,6 @@ def _binary() -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def _running(folder: Path, targets: list[str]) -> AsyncIterator[Prometheus]:
     """With the configuration that we ship, but for the target and a scrape each second."""
@@ -96,31 +91,36 @@ async def _running(folder: Path, targets: list[str]) -> AsyncIterator[Prometheus
     config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
-    port = _free_port()
-    with (folder / "prometheus.log").open("wb") as log:
+    log_file = folder / "prometheus.log"
+    with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             _binary(), f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{port}", stdout=log, stderr=log,
+            "--web.listen-address=127.0.0.1:0", stdout=log, stderr=log,
         )  # fmt: skip
     try:
         async with aiohttp.ClientSession() as http:
-            prometheus = Prometheus(f"http://127.0.0.1:{port}", http)
-            await _ready(prometheus, process)
+            prometheus = Prometheus(f"http://{await _address(log_file, process)}", http)
+            await _ready(prometheus)
             yield prometheus
     finally:
         await _stop(process)
 
 
-async def _ready(prometheus: Prometheus, process: asyncio.subprocess.Process) -> None:
+async def _address(log: Path, process: asyncio.subprocess.Process) -> str:
+    """Where it listens: on a port that was free, as it says."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := LISTENS.search(await asyncio.to_thread(log.read_text, "utf-8"))):
+            assert process.returncode is None, "Prometheus ended at once; see prometheus.log in the test's folder"
+            await asyncio.sleep(0.05)
+    return found[1]
+
+
+async def _ready(prometheus: Prometheus) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
-            assert process.returncode is None, "Prometheus ended at once; see prometheus.log in the test's folder"
-            try:
-                async with prometheus.http.get(f"{prometheus.url}/-/ready") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass  # it does not listen yet
+            async with prometheus.http.get(f"{prometheus.url}/-/ready") as answer:
+                if answer.status == 200:
+                    return
             await asyncio.sleep(0.05)
 
 

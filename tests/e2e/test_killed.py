@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -32,12 +33,20 @@ CONCURRENCY = 4
 EXAMPLES = 20
 
 
-ROLES = "(worker|learning)"
+ROLES = ("worker", "learning")
 
 
 def children(server: Server, role: str = "") -> set[int]:
-    command = ["pgrep", "-P", str(server.process.pid), "-f", f"proxy.{role or ROLES}"]
-    return {int(pid) for pid in subprocess.run(command, capture_output=True, text=True).stdout.split()}
+    supervisor = server.process.pid
+    asked = {f"proxy.{name}".encode() for name in ([role] if role else ROLES)}
+    found = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return {int(pid) for pid in found if asked & set(_arguments(pid))}
+
+
+def _arguments(pid: str) -> list[bytes]:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return []
 
 
 def booked(folder: Path, since: timedelta | None = None) -> Counter[tuple[str, str]]:
@@ -53,7 +62,7 @@ def booked(folder: Path, since: timedelta | None = None) -> Counter[tuple[str, s
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not true():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)  # most look into a store, which takes a processor some of this
 
 
 def chat(model: str, text: str) -> dict[str, Any]:

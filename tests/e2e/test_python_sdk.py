@@ -275,6 +275,7 @@ async def test_realtime_talks_both_ways(world: World) -> None:
         (409, openai.ConflictError),
         (422, openai.UnprocessableEntityError),
         (429, openai.RateLimitError),
+        (500, openai.InternalServerError),
         (503, openai.InternalServerError),
     ],
 )

@@ -1,20 +1,14 @@
 """From a client's request over real processes to the upstream, and back."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
-import openai
-import pytest
 from openai import AsyncOpenAI
-from yarl import URL
 
-from compiler.ledger import Ledger
-from proxy.report import build_report
 from tests.e2e.conftest import Server
-from tests.fake_upstream import FakeUpstream, Fault
+from tests.fake_upstream import FakeUpstream
 
 Start = Callable[..., Awaitable[Server]]
 PROMPT = "<prompt>Say good or bad.</prompt>"
@@ -31,27 +25,6 @@ def client(server: Server) -> AsyncOpenAI:
     sdk = AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-client", max_retries=0)
     server.opened.append(sdk)
     return sdk
-
-
-async def test_a_request_for_an_ordinary_model_reaches_the_upstream_byte_for_byte(
-    start: Start, fake: FakeUpstream
-) -> None:
-    server = await start()
-    raw = b'{ "model":"fake-strong",  "messages":[{"role":"user","content":"h\\u00e9llo"}] , "unknown": 1.50 }'
-    async with server.http.post(
-        URL(f"{server.url}/v1/chat/completions?a=%2F", encoded=True),
-        data=raw,
-        headers={"Content-Type": "application/json"},
-    ) as answer:
-        assert answer.status == 200
-        assert answer.headers["X-Cuecard-Route"] == "original"
-        assert float(answer.headers["X-Cuecard-Cost-Usd"]) > 0
-    call = fake.calls_to("fake-strong")[0]
-    assert call.body == raw
-    assert call.path == "/v1/chat/completions?a=%2F"
-    sent = {name.lower(): value for name, value in call.headers}
-    assert sent[b"authorization"] == b"Bearer sk-ours"
-    assert not [name for name in sent if name.startswith(b"x-cuecard")]
 
 
 async def test_200_first_calls_over_4_workers_cost_one_compile(start: Start, fake: FakeUpstream) -> None:
@@ -71,68 +44,7 @@ async def test_200_first_calls_over_4_workers_cost_one_compile(start: Start, fak
     assert len(fake.calls_to("fake-nano")) == 200
 
 
-async def test_the_ledger_the_metrics_and_the_report_equal_the_upstreams_own_bill(
-    start: Start, fake: FakeUpstream
-) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    fake.answers["fake-nano"] = "good"
-    server = await start(tasks={"sentiment": SENTIMENT})
-    sdk = client(server)
-    for stream in (False, True):
-        request: Any = {"messages": [{"role": "user", "content": "nice"}], "stream": stream}
-        for model in ("task:sentiment", "fake-mini"):
-            answer = await sdk.chat.completions.create(model=model, **request)
-            if stream:
-                assert "".join([c.choices[0].delta.content or "" async for c in answer if c.choices])
-    metrics_before_stop = await server.metrics()
-    await server.stop()
-    store = server.open_store()
-    booked: dict[str, list[int]] = {}
-    for _, row, sums in Ledger(store).rows():
-        known = booked.setdefault(row.model, [0, 0, 0])
-        known[0] += sums.calls
-        known[1] += sums.input + sums.cached_input + sums.cache_write
-        known[2] += sums.output + sums.reasoning
-    assert build_report(store).to_json()["tasks"]["sentiment"]["compile_usd"] > 0
-    store.close()
-    totals = {model: [t["calls"], t["input"], t["output"]] for model, t in fake.totals().items()}
-    assert booked == totals
-    assert (
-        'cuecard_requests_total{code="200",model="fake-nano",route="compiled",task="sentiment"} 2.0'
-        in metrics_before_stop
-    )
-
-
-async def test_a_breach_of_contract_is_answered_by_the_incumbent(start: Start, fake: FakeUpstream) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    fake.answers["fake-nano"] = "well, it is good"
-    fake.answers["fake-mini"] = "good"
-    server = await start(tasks={"sentiment": {**SENTIMENT, "incumbent": "fake-mini"}})
-    body = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
-    await _until_compiled(server, body)
-    for stream in (False, True):
-        async with await server.chat({**body, "stream": stream}) as answer:
-            text = await answer.text()
-            assert answer.headers["X-Cuecard-Route"] == "fallback"
-            assert answer.headers["X-Cuecard-Model"] == "fake-mini"
-            assert "good" in text
-
-
-@pytest.mark.parametrize("fault", [Fault.respond(500), Fault.respond(429), Fault.disconnect(), Fault.stall()])
-async def test_a_candidate_that_fails_or_stalls_costs_the_client_nothing(
-    start: Start, fake: FakeUpstream, fault: Fault
-) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    fake.answers["fake-nano"] = fault
-    server = await start(tasks={"sentiment": {**SENTIMENT, "incumbent": "fake-mini"}}, timeouts={"candidate": "300ms"})
-    body = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
-    await _until_compiled(server, body)
-    async with await server.chat(body) as answer:
-        assert (answer.status, answer.headers["X-Cuecard-Route"]) == (200, "fallback")
-    fake.release.set()
-
-
-async def _until_compiled(server: Server, body: dict[str, Any]) -> None:
+async def until_compiled(server: Server, body: dict[str, Any]) -> None:
     """Ask once, which starts the compile, then watch the task's stage."""
     async with await server.chat(body) as answer:
         assert answer.status == 200
@@ -141,88 +53,12 @@ async def _until_compiled(server: Server, body: dict[str, Any]) -> None:
             async with server.http.get(f"{server.url}/admin/tasks") as answer:
                 if [t for t in (await answer.json())["tasks"] if t["state"]["stage"] == "live"]:
                     break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         while True:  # the worker adopts it within a second
             async with await server.chat(body) as answer:
                 if answer.headers["X-Cuecard-Route"] != "original":
                     return
-            await asyncio.sleep(0.02)
-
-
-@pytest.mark.parametrize(
-    ("status", "raised"),
-    [
-        (401, openai.AuthenticationError),
-        (404, openai.NotFoundError),
-        (429, openai.RateLimitError),
-        (500, openai.InternalServerError),
-    ],
-)
-async def test_an_upstreams_error_is_the_sdks_own_exception(
-    start: Start, fake: FakeUpstream, status: int, raised: type[openai.APIStatusError]
-) -> None:
-    fake.answers["fake-mini"] = Fault.respond(status, headers={"Retry-After": "7"})
-    server = await start()
-    with pytest.raises(raised) as caught:
-        await client(server).chat.completions.create(model="fake-mini", messages=[{"role": "user", "content": "x"}])
-    assert caught.value.response.headers["Retry-After"] == "7"
-
-
-async def test_an_unknown_task_and_broken_json_are_answered_in_openais_shape(start: Start) -> None:
-    server = await start()
-    with pytest.raises(openai.NotFoundError, match="task:nope"):
-        await client(server).chat.completions.create(model="task:nope", messages=[{"role": "user", "content": "x"}])
-    async with server.http.post(
-        f"{server.url}/v1/chat/completions", data=b'{"model": ', headers={"Content-Type": "application/json"}
-    ) as answer:
-        assert answer.status == 400
-        assert (await answer.json())["error"]["type"] == "invalid_request_error"
-
-
-async def test_when_the_meta_model_refuses_the_description_is_the_prompt_and_nobody_fails(
-    start: Start, fake: FakeUpstream
-) -> None:
-    fake.answers["fake-strong"] = "I'm sorry, I can't help with that."
-    fake.answers["fake-nano"] = "good"
-    server = await start(tasks={"sentiment": SENTIMENT})
-    body = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
-    for _ in range(3):
-        async with await server.chat(body) as answer:
-            assert answer.status == 200
-            assert answer.headers["X-Cuecard-Route"] == "original"
-    assert len(fake.calls_to("fake-strong")) == 1
-    sent = json.loads(fake.calls_to("fake-nano")[0].body)
-    assert sent["messages"][0] == {"role": "system", "content": SENTIMENT["description"]}
-
-
-async def test_a_restart_after_kill_keeps_the_card_without_another_meta_call(start: Start, fake: FakeUpstream) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    fake.answers["fake-nano"] = "good"
-    server = await start(tasks={"sentiment": SENTIMENT})
-    body = {"model": "task:sentiment", "messages": [{"role": "user", "content": "nice"}]}
-    async with await server.chat(body) as answer:
-        assert answer.headers["X-Cuecard-Card"] == "sentiment@1"
-    server.process.kill()
-    await server.process.wait()
-    server = await start(tasks={"sentiment": SENTIMENT})
-    async with await server.chat(body) as answer:
-        assert answer.headers["X-Cuecard-Card"] == "sentiment@1"
-    assert len(fake.calls_to("fake-strong")) == 1
-
-
-async def test_a_task_declared_over_admin_is_a_model_at_once(start: Start, fake: FakeUpstream) -> None:
-    fake.answers["fake-strong"] = PROMPT
-    server = await start()
-    async with server.http.post(
-        f"{server.url}/admin/tasks", json={"name": "joke", "description": "Tell a joke."}
-    ) as answer:
-        assert answer.status == 201
-    sdk = client(server)
-    async with asyncio.timeout(5):
-        while "task:joke" not in [m.id async for m in sdk.models.list()]:
-            await asyncio.sleep(0.02)
-    answer = await sdk.chat.completions.create(model="task:joke", messages=[{"role": "user", "content": "cats"}])
-    assert answer.choices[0].message.content
+            await asyncio.sleep(0.05)
 
 
 async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
@@ -231,7 +67,7 @@ async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
     fake.answers.update({"fake-strong": PROMPT, "fake-nano": "good"})
     tasks = {"sentiment": {**SENTIMENT, "incumbent": "fake-mini"}}
     server = await start(tasks=tasks, listen={"port": 0, "workers": 2})
-    await _until_compiled(server, CALL)
+    await until_compiled(server, CALL)
 
     async def routes() -> set[str]:
         """Over so many connections that every worker is among those that answer."""
@@ -253,13 +89,3 @@ async def test_off_reaches_every_worker_within_a_second_and_survives_a_restart(
     server = await start(tasks=tasks, listen={"port": 0, "workers": 2})
     assert await routes() == {"original"}  # from the first request on
     await switched("on", "compiled")
-
-
-async def test_other_paths_pass_through_with_their_query_and_body(start: Start, fake: FakeUpstream) -> None:
-    server = await start()
-    async with server.http.post(f"{server.url}/v1/embeddings", json={"model": "e", "input": "x"}) as answer:
-        assert answer.status == 200
-    async with server.http.delete(URL(f"{server.url}/v1/files/a%2Fb?x=1%202", encoded=True)) as answer:
-        echoed = await answer.json()
-    assert echoed["method"] == "DELETE"
-    assert echoed["path"].startswith("/v1/files/a%2Fb")

@@ -1,6 +1,8 @@
 """The commands' text for a person; what they do is tested where it is done."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,3 +148,11 @@ def test_a_store_of_the_version_before_is_reported(tmp_path, printed):
     shown = json.loads(printed("--json"))
     assert shown["funnel"]["bill"]["usd"] == 3.0
     assert shown["possible_savings"] == {}
+
+
+def test_off_and_the_supervisor_load_no_web_server_no_tables_and_no_price_list():
+    """They start in half the time."""
+    needless = ("aiohttp", "rich", "genai_prices.types", "openai._client")
+    code = f"import sys, proxy.cli; print(*[name for name in {needless} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

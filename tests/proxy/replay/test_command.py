@@ -279,8 +279,9 @@ def test_ctrl_c_before_anything_was_added_up_ends_at_once(monkeypatch):
 
 
 def test_a_real_ctrl_c_ends_it_cleanly_while_it_waits_for_standard_input(tmp_path):
+    heeding = ["env", "--default-signal=INT"]  # tests that run in the background were told to ignore it
     process = subprocess.Popen(
-        [sys.executable, "-m", "proxy.cli", "replay", "-"],
+        [*heeding, sys.executable, "-m", "proxy.cli", "replay", "-"],
         cwd=Path(__file__).parents[3],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.PIPE,
