@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from compiler.adopt import adopted, examples_of, unfit
-from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibrate
+from compiler.calibrate import ENOUGH, Asked, Twice, answered_twice, ask_again, calibrate
 from compiler.card import Card
 from compiler.degrade import Recorded as Answered
 from compiler.errors import BudgetExceeded, CalibrationFailed, JudgeIsArm, ModelBusy, ModelFailed
 from compiler.evidence import Evidence, kappa_lower_bound
 from compiler.example import Example
 from compiler.judge import Judge, scoring_of, secret
+from compiler.ledger import Role
 from compiler.llm import Llm, Purpose
 from compiler.observation import Observation, Observations
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
@@ -263,36 +264,57 @@ class Prover:
         return secret(self._store)
 
     async def _calibrate(self, task: Task, card: Card, proof: Proof) -> None:
-        """κ, once the pairs are worth it: a candidate that is clearly worse needs none. The incumbent's second answers
-        are paid for where no input came twice."""
+        """κ, once the pairs are worth it: a candidate that is clearly worse needs none."""
         judge = self._judge(task, card)
         if judge is None:
             return
         scope = f"calibrate:{task.name}:{task.definition()}:{judge.model}"
-        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name), patient=True)
-        observed = await asyncio.to_thread(lambda: [o for _, o in self._recorded.since(task.name)][-RECENT:])
+        purpose = replace(self._purpose(task, "judge", scope), patient=True)
+        observed = await asyncio.to_thread(self._recorded.sample, scope, task.name, RECENT)  # the same at each try
         recorded = [Answered(input_of(one), Answer(one.answer, tuple(one.tool_calls), "stop")) for one in observed]
+        try:
+            itself = await self._itself(task, observed, recorded, purpose)
+            found = await calibrate(
+                judge,
+                card.contract,
+                task.system or task.description,
+                recorded,
+                itself,
+                bound=kappa_lower_bound,
+                purpose=purpose,
+                concurrency=self._terms.concurrency,
+            )
+        except CalibrationFailed:
+            self._recorded.drop_sample(scope)  # of newer requests there may be enough
+            raise
+        self._recorded.drop_sample(scope)
+        proof.kappa = found.kappa
+        log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
+        await asyncio.to_thread(self._enter, task, proof, [])
+
+    async def _itself(
+        self, task: Task, observed: Sequence[Observation], recorded: Sequence[Answered], purpose: Purpose
+    ) -> list[Twice]:
+        """The incumbent against itself; its second answers are paid for where no input came twice. Raises
+        CalibrationFailed before anything is paid that would not be enough."""
+        if len(observed) < ENOUGH:
+            raise CalibrationFailed(f"{len(observed)} requests are recorded, {ENOUGH} are needed")
         itself = answered_twice(recorded)[:ENOUGH]
         if task.incumbent and len(itself) < ENOUGH:
             wanted = zip(recorded[: ENOUGH - len(itself)], observed, strict=False)
             again = [Asked(one, observation.request["messages"]) for one, observation in wanted]
-            room = max((most_tokens(observation) for observation in observed), default=0)
+            room = max(map(most_tokens, observed), default=0)
             itself += await ask_again(
                 self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=self._terms.concurrency
             )
-        found = await calibrate(
-            judge,
-            card.contract,
-            task.system or task.description,
-            recorded,
-            itself,
-            bound=kappa_lower_bound,
-            purpose=purpose,
-            concurrency=self._terms.concurrency,
-        )
-        proof.kappa = found.kappa
-        log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
-        await asyncio.to_thread(self._enter, task, proof, [])
+        return itself
+
+    def _purpose(self, task: Task, role: Role, scope: str) -> Purpose:
+        """All that a task's proofs cost in a day is of one account, its variants' among them: calibrations too, and the
+        proofs of cards that came after one another."""
+        name = task.name
+        account = f"proof:{of_variant(name)}:{datetime.now(UTC):%Y-%m-%d}"
+        return Purpose(name, role, scope, self._terms.usd_per_day(name), account=account)
 
     def _next(self, name: str, position: int) -> list[tuple[int, Observation]]:
         found = []
@@ -305,9 +327,7 @@ class Prover:
     async def _run(self, task: Task, card: Card, proof: Proof, batch: Sequence[tuple[int, Observation]]) -> None:
         """Those that came through, up to the first that did not: the order is kept."""
         shadow = Shadow(self._llm, task, card, self._judge(task, card))
-        purpose = Purpose(
-            task.name, "shadow", f"proof:{card.label}:{datetime.now(UTC):%Y-%m-%d}", self._terms.usd_per_day(task.name)
-        )
+        purpose = self._purpose(task, "shadow", f"proof:{card.label}:{datetime.now(UTC):%Y-%m-%d}")
 
         async def one(position: int, observation: Observation) -> Ran:
             last = self._tries.get((task.name, position), 0) >= TRIES
