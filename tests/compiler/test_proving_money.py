@@ -101,7 +101,7 @@ async def test_a_calibration_whose_money_ended_goes_on_where_it_was_whatever_was
         await step(prover, 4)
     assert fake.calls_to("fake-strong") and proof_of(store).kappa is None
     cap = RICH
-    await step(Prover(store, observations, llm, terms()), 2)
+    await step(prover, 2)
     assert proof_of(store).kappa is not None
     assert len(fake.calls_to("fake-strong")) == ENOUGH
 
