@@ -39,9 +39,10 @@ class Budget:
                 used = held["spent"] + sum(held["open"].values())
                 if used + usd > cap:
                     which = "day" if account == self.day() else "compile"
+                    what = "task's proof in a day" if scope.startswith("proof:") and which != "day" else which
                     raise BudgetExceeded(
                         f"the next call may cost ${usd:.4f}, and ${used:.4f} of the "
-                        f"${cap:.2f} a {which} are spent or reserved",
+                        f"${cap:.2f} a {what} are spent or reserved",
                         scope=which,
                     )
             for account in caps:

@@ -64,8 +64,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a call is for: booked under `task` and `role`, paid from `scope` up to `cap_usd`. `patient`: it may be slow,
-    and nobody times it."""
+    """What a call is for: booked under `task` and `role`, paid from `account` (else from `scope`) up to `cap_usd`; its
+    answer is kept under `scope`. `patient`: it may be slow, and nobody times it."""
 
     task: str
     role: Role
@@ -73,6 +73,7 @@ class Purpose:
     cap_usd: float
     timeout: float = 120.0
     patient: bool = False
+    account: str = ""
 
 
 class Llm:
@@ -157,7 +158,7 @@ class Llm:
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
         most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
         self._client(endpoint)  # to load it is no part of the time that a call takes
-        reservation = self.budget.reserve(most, scope=purpose.scope, scope_cap=purpose.cap_usd)
+        reservation = self.budget.reserve(most, scope=purpose.account or purpose.scope, scope_cap=purpose.cap_usd)
         charge: Charge | None = None
         kept: dict[str, Any] | None = None
         booked = Charge(purpose.task, bare, purpose.role, "-", Usage(), 0.0)

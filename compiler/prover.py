@@ -1,5 +1,5 @@
-"""The background's second half: takes recognised tasks up, and proves every card pair by pair, until it serves all that
-it may, or none. Each pair is in the evidence once, whatever is killed in between: evidence and position are one record.
+"""The background's second half: proves every card pair by pair, until it serves all that it may, or none. Each pair
+is in the evidence once, whatever is killed in between: evidence and position are one record.
 """
 
 import asyncio
@@ -7,62 +7,42 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 
-from compiler.adopt import adopted, examples_of, unfit
-from compiler.calibrate import ENOUGH, Asked, answered_twice, ask_again, calibrate
+from compiler.calibrate import ENOUGH, Asked, Twice, answered_twice, ask_again, calibrate
 from compiler.card import Card
 from compiler.degrade import Recorded as Answered
 from compiler.diffs import Diffs
 from compiler.errors import BudgetExceeded, CalibrationFailed, ModelBusy, ModelFailed
 from compiler.evidence import Evidence, kappa_lower_bound
-from compiler.example import Example
+from compiler.intake import RECENT, Intake
 from compiler.judge import Judge, judge_for, scoring_of, secret
+from compiler.ledger import Role
 from compiler.llm import Llm, Purpose
 from compiler.observation import Observation, Observations, input_of
 from compiler.patience import Patience
 from compiler.proof import Proof, Proofs, Ran, Standing, standing
-from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
 from compiler.registry import RESUMED, Registry, TaskView
 from compiler.rollout import Rollout, allowed
 from compiler.score import Answer, Scoring
 from compiler.shadow import Shadow, most_tokens
 from compiler.store import Store
-from compiler.task import Mode, Task, of_variant
+from compiler.task import Task, of_variant
+from compiler.terms import Terms
 
 log = logging.getLogger("cuecard.prover")
 
 LOOK = 5.0  # between looks for tasks to take up
-CONVERSATIONS = 3  # requests that go on where one of the task ended: it is left alone
 TIMED_IN = 10  # pairs: one is asked so that its time counts, also where there are enough times
-CONVERSATION = "its requests go on as conversations, which no card serves yet"
 STRANGE = 20  # pairs in a row of another model: it has been replaced
 DAY = 86_400.0
-RECENT = 200  # examples of a task, the newest
 NOTICED = 0.01  # more traffic than before, for which workers read the tasks anew; less is told at once
 PROMISING = 50  # pairs before a judge is calibrated
 RECOGNISED = Task("any", "", recognised=True)  # all recognised ones have one mode
-
-
-@dataclass(frozen=True)
-class Terms:
-    """`worth`: why a recognised task is not worth a compile; None if it is. `usd_per_day`: what a task's proof may cost
-    in a UTC day. `mode` of a task. `concurrency`: calls under way at once."""
-
-    margin: float
-    margin_text: float
-    control: float
-    min_examples: int
-    worth: Callable[[str], str | None]
-    usd_per_day: Callable[[str], float]
-    calls_per_day: Callable[[str], float]
-    retry_kept_after: float
-    concurrency: int
-    mode: Callable[[Task], Mode]
 
 
 class Prover:
@@ -77,34 +57,32 @@ class Prover:
     ) -> None:
         self._store = store
         self._registry = Registry(store)
-        self._catalogue = Catalogue(store)
         self._proofs = Proofs(store)
         self._diffs = Diffs(store)
         self._rollout = Rollout(store)
         self._recorded = Recorded(observations)
-        self._recognition = NOTHING
+        self._intake = Intake(store, self._recorded, terms)
         self._llm = llm
         self._terms = terms
         self._on_pair = on_pair
         self._patience = Patience()
         self._looked = 0.0
-        self._learned = (0, 0)  # what was known of the traffic when this step began
 
     async def step(self) -> bool:
         """A batch of every task's pairs; whether there were any. Nothing is spent while Cuecard is off, nor is anything
         read where no task's mode lets it be proven. Raises StoreError."""
         if not await asyncio.to_thread(self._has_work):
             return False
-        await asyncio.to_thread(self._read)
+        await asyncio.to_thread(self._intake.read)
         if await asyncio.to_thread(self._registry.is_off):
             return False
         if time.monotonic() - self._looked >= LOOK:
             self._looked = time.monotonic()
-            await asyncio.to_thread(self._take_up)
+            await asyncio.to_thread(self._intake.take_up)
         worked = False
         for view in await asyncio.to_thread(self._at_work):
-            if self._is_conversation(view.task.name):
-                await asyncio.to_thread(self._leave_alone, view)
+            if self._intake.is_conversation(view.task.name):
+                await asyncio.to_thread(self._intake.leave_alone, view)
                 continue
             if view.state.reason == RESUMED:
                 await asyncio.to_thread(self._look_again, view)
@@ -116,83 +94,9 @@ class Prover:
         declared = (task for task, _ in self._registry.tasks().values() if task.trust == "proven")
         return any(self._terms.mode(task) != "observe" for task in (RECOGNISED, *declared))
 
-    def _read(self) -> None:
-        self._learned = self._catalogue.learned_at()
-        known = self._catalogue.recognition(self._recognition)
-        if known is not self._recognition:
-            if known.tasks != self._recognition.tasks:
-                self._recorded.again()
-            self._recognition = known
-        declared = self._registry.tasks()
-        while self._recorded.read(known, declared):
-            pass
-
-    def _take_up(self) -> None:
-        """Recognised tasks that are worth it become tasks to compile; so do those whose wording changed."""
-        templates = {template.id: template for template in self._catalogue.templates()}
-        by_name = {task.name: task for task in self._recognition.tasks.values()}
-        with self._store.transact():
-            own, known = self._registry.adopted(), self._catalogue.tasks()
-            gone = [name for name in own if of_variant(name) not in known]
-            self._registry.drop([*gone, *filter(self._is_conversation, own)])
-        for name in self._recorded.names():
-            found = by_name.get(of_variant(name))
-            its = [templates[id_] for id_ in found.templates if id_ in templates] if found else []
-            if found and its and not found.ignored and unfit(its) is None and not self._is_conversation(name):
-                self._take_up_one(adopted(name, its), own.get(name))
-        for task, _ in self._registry.tasks().values():
-            if task.trust == "proven" and self._may_compile(task) and not self._is_conversation(task.name):
-                with self._store.transact():
-                    if self._catalogue.learned_at() == self._learned:
-                        self._want(task)
-
-    def _is_conversation(self, name: str) -> bool:
-        """Its first turn served by a card, the next by the app's own model: that would be a change midway."""
-        return self._recorded.continued(name) >= CONVERSATIONS
-
-    def _leave_alone(self, view: TaskView) -> None:
-        """Once it turned out to be a conversation; a declared task stays known."""
-        name = view.task.name
-        if view.task.recognised:
-            self._registry.drop([name])
-            return
-        retry_at = time.time() + self._terms.retry_kept_after
-        with self._store.transact():
-            state = self._registry.state(name)
-            self._registry.set_state(
-                name, replace(state, stage="kept", traffic=0.0, reason=CONVERSATION, retry_at=retry_at)
-            )
-        log.info("%s: %s → kept, %s", name, state.stage, CONVERSATION)
-
-    def _take_up_one(self, task: Task, before: Task | None) -> None:
-        if before is None and (not self._may_compile(task) or self._terms.worth(task.name)):
-            return
-        is_new = before is None or before.definition() != task.definition()
-        examples = self._examples(task.name) if is_new else []
-        with self._store.transact():
-            if self._catalogue.learned_at() != self._learned:  # it has another name since, or was forgotten
-                return
-            if is_new:
-                self._registry.adopt(task, examples)
-                log.info("%s is worth a compile", task.name)
-            self._want(task)
-
-    def _may_compile(self, task: Task) -> bool:
-        enough = self._recorded.number(task.name) >= self._terms.min_examples or self._registry.examples(task.name)
-        return self._terms.mode(task) != "observe" and bool(enough)
-
-    def _want(self, task: Task) -> None:
-        if self._registry.state(task.name).wants_compile(task.definition(), time.time()):
-            if not self._registry.examples(task.name):
-                self._registry.add_examples(task.name, self._examples(task.name))
-            self._registry.want([task.name])
-
-    def _examples(self, name: str) -> list[Example]:
-        return examples_of(observation for _, observation in self._recorded.since(name))[-RECENT:]
-
     def _at_work(self) -> list[TaskView]:
         """The tasks with a card that has to be proven, or watched."""
-        snapshot = self._registry.snapshot(self._recognition)
+        snapshot = self._registry.snapshot(self._intake.recognition)
         views = [view for view in snapshot.tasks.values() if view.task.trust == "proven"]
         stages = ("shadowing", "ramping", "live")
         return [
@@ -273,36 +177,57 @@ class Prover:
         return secret(self._store)
 
     async def _calibrate(self, task: Task, card: Card, proof: Proof) -> None:
-        """κ, once the pairs are worth it: a candidate that is clearly worse needs none. The incumbent's second answers
-        are paid for where no input came twice."""
+        """κ, once the pairs are worth it: a candidate that is clearly worse needs none."""
         judge = self._judge(task, card)
         if judge is None:
             return
         scope = f"calibrate:{task.name}:{task.definition()}:{judge.model}"
-        purpose = Purpose(task.name, "judge", scope, self._terms.usd_per_day(task.name), patient=True)
-        observed = await asyncio.to_thread(lambda: [o for _, o in self._recorded.since(task.name)][-RECENT:])
+        purpose = replace(self._purpose(task, "judge", scope), patient=True)
+        observed = await asyncio.to_thread(self._recorded.sample, scope, task.name, RECENT)  # the same at each try
         recorded = [Answered(input_of(one), Answer(one.answer, tuple(one.tool_calls), "stop")) for one in observed]
+        try:
+            itself = await self._itself(task, observed, recorded, purpose)
+            found = await calibrate(
+                judge,
+                card.contract,
+                task.system or task.description,
+                recorded,
+                itself,
+                bound=kappa_lower_bound,
+                purpose=purpose,
+                concurrency=self._terms.concurrency,
+            )
+        except CalibrationFailed:
+            self._recorded.drop_sample(scope)  # of newer requests there may be enough
+            raise
+        self._recorded.drop_sample(scope)
+        proof.kappa = found.kappa
+        log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
+        await asyncio.to_thread(self._enter, task, proof, [])
+
+    async def _itself(
+        self, task: Task, observed: Sequence[Observation], recorded: Sequence[Answered], purpose: Purpose
+    ) -> list[Twice]:
+        """The incumbent against itself; its second answers are paid for where no input came twice. Raises
+        CalibrationFailed before anything is paid that would not be enough."""
+        if len(observed) < ENOUGH:
+            raise CalibrationFailed(f"{len(observed)} requests are recorded, {ENOUGH} are needed")
         itself = answered_twice(recorded)[:ENOUGH]
         if task.incumbent and len(itself) < ENOUGH:
             wanted = zip(recorded[: ENOUGH - len(itself)], observed, strict=False)
             again = [Asked(one, observation.request["messages"]) for one, observation in wanted]
-            room = max((most_tokens(observation) for observation in observed), default=0)
+            room = max(map(most_tokens, observed), default=0)
             itself += await ask_again(
                 self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=self._terms.concurrency
             )
-        found = await calibrate(
-            judge,
-            card.contract,
-            task.system or task.description,
-            recorded,
-            itself,
-            bound=kappa_lower_bound,
-            purpose=purpose,
-            concurrency=self._terms.concurrency,
-        )
-        proof.kappa = found.kappa
-        log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
-        await asyncio.to_thread(self._enter, task, proof, [])
+        return itself
+
+    def _purpose(self, task: Task, role: Role, scope: str) -> Purpose:
+        """All that a task's proofs cost in a day is of one account, its variants' among them: calibrations too, and the
+        proofs of cards that came after one another."""
+        name = task.name
+        account = f"proof:{of_variant(name)}:{datetime.now(UTC):%Y-%m-%d}"
+        return Purpose(name, role, scope, self._terms.usd_per_day(name), account=account)
 
     def _next(self, name: str, position: int) -> list[tuple[int, Observation]]:
         waiting = self._recorded.since(name, position)
@@ -312,9 +237,7 @@ class Prover:
     async def _run(self, task: Task, card: Card, proof: Proof, batch: Sequence[tuple[int, Observation]]) -> None:
         """Those that came through, up to the first that did not: the order is kept."""
         shadow = Shadow(self._llm, task, card, self._judge(task, card))
-        purpose = Purpose(
-            task.name, "shadow", f"proof:{card.label}:{datetime.now(UTC):%Y-%m-%d}", self._terms.usd_per_day(task.name)
-        )
+        purpose = self._purpose(task, "shadow", f"proof:{card.label}:{datetime.now(UTC):%Y-%m-%d}")
 
         async def one(position: int, observation: Observation) -> Ran:
             patient = proof.timed and position % TIMED_IN != 0

@@ -22,11 +22,13 @@ class Recorded:
         self._position = 0
         self._of: dict[str, deque[int]] = {}
         self._continued: Counter[str] = Counter()
+        self._samples: dict[str, list[Observation]] = {}
 
     def read(self, recognition: Recognition, declared: Container[str]) -> bool:
         """Take note of what is new, at most a page; whether there may be more."""
         if self._epoch != self._observations.epoch():  # something was forgotten: what was noted may be gone
             self._epoch = self._observations.epoch()
+            self._samples = {}
             self.again()
         for number, (position, observation) in enumerate(self._observations.since(self._position), 1):
             self._position = position
@@ -61,6 +63,15 @@ class Recorded:
     def has(self, position: int) -> bool:
         """Whether it was neither forgotten nor dropped since."""
         return self._observations.get(position) is not None
+
+    def sample(self, key: str, name: str, number: int) -> list[Observation]:
+        """The newest of a task, and for the same `key` the same ones, until something is forgotten."""
+        if key not in self._samples:
+            self._samples[key] = [observation for _, observation in self.since(name)][-number:]
+        return self._samples[key]
+
+    def drop_sample(self, key: str) -> None:
+        self._samples.pop(key, None)
 
     def position(self) -> int:
         """Of the newest that there is: what comes later has seen nothing of what was learned from those."""

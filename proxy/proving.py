@@ -10,9 +10,10 @@ from compiler.ledger import Ledger
 from compiler.llm import Llm
 from compiler.observation import Observations
 from compiler.proof import Ran
-from compiler.prover import Prover, Terms
+from compiler.prover import Prover
 from compiler.store import Store
 from compiler.task import Mode, Task, of_variant
+from compiler.terms import Terms
 from proxy.metrics import Metrics
 from proxy.observing import open_observations
 from proxy.savings import Possible, possible_savings, terms_of

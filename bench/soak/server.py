@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,11 +69,13 @@ def upstream(log: Path, requests: int, seed: int, every: int) -> Iterator[tuple[
 
 @dataclass
 class Server:
-    """`cuecard serve`. Its log goes to `log`: without a line for each request, unless it is wanted whole."""
+    """`cuecard serve`. Its log goes to `log`: without a line for each request, unless it is wanted whole. `module`: how
+    it is started."""
 
     config: Path
     log: Path
     whole_log: bool = False
+    module: Sequence[str] = ("proxy.cli",)
     port: int = 0
     process: subprocess.Popen[bytes] = field(init=False)
 
@@ -89,7 +91,7 @@ class Server:
         raise RuntimeError(f"the server did not start: {self.log.read_text()[-2_000:]}")
 
     def _spawn(self, log: BinaryIO, out: BinaryIO) -> None:
-        command = [sys.executable, "-m", "proxy.cli", "serve", "--config", str(self.config)]
+        command = [sys.executable, "-m", *self.module, "serve", "--config", str(self.config)]
         self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE)
         self._filter = subprocess.Popen(
             ["cat"] if self.whole_log else NOT_REQUESTS, stdin=self.process.stderr, stdout=log

@@ -29,6 +29,16 @@ def test_what_is_reserved_counts_as_spent_until_it_is_settled(store):
     assert budget.spent(budget.day()) == budget.spent("budget:compile:a") == 1
 
 
+def test_a_proof_that_would_pass_its_cap_is_told_that_it_is_its_own(store):
+    budget = Budget(store, usd_per_day=10)
+    with pytest.raises(BudgetExceeded, match="a task's proof in a day") as caught:
+        budget.reserve(2, scope="proof:mood:2026-03-01", scope_cap=1)
+    assert caught.value.scope == "compile"
+    with pytest.raises(BudgetExceeded, match="a day") as caught:
+        budget.reserve(11, scope="proof:mood:2026-03-01", scope_cap=20)
+    assert caught.value.scope == "day"
+
+
 def test_a_settled_call_is_in_the_ledger_and_its_answer_kept(store):
     budget = Budget(store, usd_per_day=10)
     budget.settle(budget.reserve(3, scope="s", scope_cap=5), paid(1), memo=("memo:s:1", {"text": "hi"}))

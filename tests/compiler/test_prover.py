@@ -8,25 +8,21 @@ from typing import Any
 
 import pytest
 
-from compiler.card import Card
 from compiler.llm import Llm
 from compiler.models import Models
 from compiler.observation import Observation, Observations
-from compiler.program import Prompt
 from compiler.proof import ENOUGH_TIMES, Proof, Proofs
-from compiler.prover import Prover, Terms
+from compiler.prover import Prover
 from compiler.recognition.discovery import Discovery
 from compiler.recognition.structure import CHAT, structure_key
 from compiler.registry import Registry, TaskState
 from compiler.rollout import Rollout
 from compiler.store import Store
-from compiler.task import Contract, Task
+from compiler.task import Contract
+from tests.compiler.moods import MOOD, card_of, mood, right, seen, terms, texts, until_idle
 from tests.fake_upstream import Fault
 from tests.judging import prefers
 from tests.learned import TOXIC, some
-
-MOOD = Task("mood", "Tell the mood.", system="Tell the mood.", incumbent="fake-strong")
-LABELS = Contract("label", ("bad", "good"))
 
 
 @pytest.fixture(autouse=True)
@@ -46,22 +42,6 @@ async def llm(models: Models, store: Store) -> AsyncIterator[Llm]:
         yield llm
 
 
-def terms(**more: Any) -> Terms:
-    of_all: dict[str, Any] = {
-        "margin": 0.02,
-        "margin_text": 0.05,
-        "control": 0.02,
-        "min_examples": 15,
-        "worth": lambda task: None,
-        "usd_per_day": lambda task: 5.0,
-        "calls_per_day": lambda task: 0.0,
-        "retry_kept_after": 60.0,
-        "concurrency": 8,
-        "mode": lambda task: "auto",
-    }
-    return Terms(**of_all | more)
-
-
 @pytest.fixture
 def prover(store: Store, observations: Observations, llm: Llm) -> Callable[..., Prover]:
     return lambda **more: Prover(store, observations, llm, terms(**more))
@@ -72,37 +52,6 @@ def registry(store: Store) -> Registry:
     registry = Registry(store)
     registry.declare({"mood": (MOOD, [])}, "config")
     return registry
-
-
-def card_of(task: Task, version: int = 1, contract: Contract = LABELS) -> Card:
-    prompt, created = Prompt("Say good or bad."), "2026-03-01T12:00:00+00:00"
-    return Card(task.name, version, task.definition(), "fake-nano", prompt, contract, "prompt", 5, 5, created, 0.01)
-
-
-def seen(text: str, answer: str, *, model: str = "fake-strong", cost: float = 0.01) -> Observation:
-    """A request to the task as it was recorded; it took a second."""
-    messages = [{"role": "system", "content": "Tell the mood."}, {"role": "user", "content": text}]
-    body = {"model": "fake-strong", "messages": messages}
-    structure = structure_key("default", CHAT, body)
-    return Observation(time.time(), "default", structure, model, "mood", body, answer, [], [9, 0, 1, 0], cost, 1.0)
-
-
-def texts(number: int, first: int = 0) -> list[Observation]:
-    return [seen(f"text {n}", mood(f"text {n}")) for n in range(first, first + number)]
-
-
-def mood(text: str) -> str:
-    return ("good", "bad")[len(text) % 2]
-
-
-def right(body: Any) -> str:
-    return mood(body["messages"][-1]["content"])
-
-
-async def until_idle(prover: Prover) -> None:
-    async with asyncio.timeout(30):
-        while await prover.step():
-            pass
 
 
 async def proven(prover: Prover, store: Store, observations: Observations, found: list[Observation]) -> Proof:

@@ -20,7 +20,7 @@ from compiler.score import Scoring
 from compiler.search import compile
 from compiler.store import Store
 from compiler.task import Contract
-from tests.compiler.test_prover import MOOD, card_of, mood, right, seen, terms, texts, until_idle
+from tests.compiler.moods import MOOD, card_of, mood, right, seen, terms, texts, until_idle
 from tests.fake_upstream import Fault
 from tests.judging import says
 

@@ -7,12 +7,13 @@ import pytest
 from compiler.llm import Llm
 from compiler.observation import FOLDER, Observations
 from compiler.proof import Proofs
-from compiler.prover import Prover, Terms
+from compiler.prover import Prover
 from compiler.recognition import curating
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.forgetting import forget_task
 from compiler.registry import Registry
 from compiler.rollout import Rollout
+from compiler.terms import Terms
 from tests.learned import TOXIC, keep, learn, mails, observed, request, some
 from tests.proven import CONTROL, compiled, proven, recognised
 from tests.proxy.capturing import decoded

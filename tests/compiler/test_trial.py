@@ -18,7 +18,7 @@ from compiler.registry import Registry
 from compiler.shadow import Shadow
 from compiler.task import Contract, Task
 from compiler.trial import AT_ONCE, Inputs, Trial, inputs_of
-from tests.compiler.test_prover import MOOD, card_of, right, seen, texts
+from tests.compiler.moods import MOOD, card_of, right, seen, texts
 from tests.fake_upstream import Fault
 from tests.judging import prefers
 

@@ -12,7 +12,7 @@ from openai import APIConnectionError
 
 from compiler.election import is_elected
 from compiler.observation import Observation, Observations
-from compiler.prover import BATCH
+from proxy.settings import CompileSettings
 from tests.e2e.app import CANDIDATE, INCUMBENT, META, PATIENCE, App
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.e2e.test_killed import children
@@ -144,4 +144,7 @@ async def test_of_two_servers_on_one_store_one_is_killed_and_no_pair_is_lost_or_
     assert set(pairs) == {mail_of(one.request) for one in found.values()}, "and so is each that was recorded"
     assert set(pairs) <= {mail_of(call.json) for call in fake.calls_to(INCUMBENT) if call.billed}
     twice = {text for text, times in pairs.items() if times > 1}
-    assert in_flight <= twice and len(twice) <= BATCH and max(pairs.values()) == 2, "what was under way is paid twice"
+    at_once = CompileSettings().concurrency
+    assert in_flight <= twice and len(twice) <= at_once and max(pairs.values()) == 2, (
+        "what was under way is paid twice"
+    )
