@@ -1,6 +1,7 @@
 """Dollar caps on background work. Money is reserved durably before a call, so that no crash can pass a cap."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from compiler.errors import BudgetExceeded
 from compiler.ledger import Charge, Ledger, Tally
 from compiler.store import Store
 
+PROOFS = "proofs"  # all proofs of a day share this account
 KEEP_SECONDS = 8 * 24 * 3_600
 
 
@@ -19,7 +21,8 @@ class Reservation:
 
 
 class Budget:
-    """Two caps at once: what all background work may cost in a UTC day, and what one compile may cost.
+    """Several caps at once: what all background work may cost in a UTC day, what one compile may cost, what all proofs
+    together and each task's may cost in a day.
 
     A reservation that a killed process left open stays counted as spent: its call may have been billed.
     """
@@ -29,21 +32,20 @@ class Budget:
         self._ledger = Ledger(store)
         self.usd_per_day = usd_per_day
 
-    def reserve(self, usd: float, *, scope: str, scope_cap: float) -> Reservation:
-        """Set `usd` aside in today's account and in `scope`'s. Raises BudgetExceeded, nothing set aside."""
-        caps = {self.day(): self.usd_per_day, f"budget:{scope}": scope_cap}
+    def reserve(self, usd: float, caps: Mapping[str, float]) -> Reservation:
+        """Set `usd` aside in today's account and in those of `caps`, by scope. Raises BudgetExceeded, nothing set
+        aside."""
+        caps = {self.day(): self.usd_per_day, **{f"budget:{scope}": cap for scope, cap in caps.items()}}
         reservation = Reservation(uuid.uuid4().hex, tuple(caps))
         with self._store.transact():
             for account, cap in caps.items():
                 held = self._account(account)
                 used = held["spent"] + sum(held["open"].values())
                 if used + usd > cap:
-                    which = "day" if account == self.day() else "compile"
-                    what = "task's proof in a day" if scope.startswith("proof:") and which != "day" else which
                     raise BudgetExceeded(
                         f"the next call may cost ${usd:.4f}, and ${used:.4f} of the "
-                        f"${cap:.2f} a {what} are spent or reserved",
-                        scope=which,
+                        f"${cap:.2f} {self._named(account)} are spent or reserved",
+                        scope="day" if account == self.day() else "compile",
                     )
             for account in caps:
                 held = self._account(account)
@@ -70,6 +72,13 @@ class Budget:
         """USD spent or still reserved in an account, `day()` or `budget:<scope>`."""
         held = self._account(account)
         return float(held["spent"] + sum(held["open"].values()))
+
+    def _named(self, account: str) -> str:
+        if account == self.day():
+            return "a day"
+        if account.startswith(f"budget:{PROOFS}:"):
+            return "that all proofs may cost in a day"
+        return "a task's proof in a day" if account.startswith("budget:proof:") else "a compile"
 
     def day(self) -> str:
         return f"budget:{datetime.now(UTC):%Y-%m-%d}"

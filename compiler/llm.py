@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -64,8 +64,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a call is for: booked under `task` and `role`, paid from `account` (else from `scope`) up to `cap_usd`; its
-    answer is kept under `scope`. `patient`: it may be slow, and nobody times it."""
+    """What a call is for: booked under `task` and `role`, paid from `account` (else from `scope`) up to `cap_usd`, and
+    from `shared` accounts, up to what each may hold; its answer is kept under `scope`. `patient`: it may be slow, and
+    nobody times it."""
 
     task: str
     role: Role
@@ -74,6 +75,7 @@ class Purpose:
     timeout: float = 120.0
     patient: bool = False
     account: str = ""
+    shared: Mapping[str, float] = field(default_factory=dict)
 
 
 class Llm:
@@ -158,7 +160,8 @@ class Llm:
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
         most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
         self._client(endpoint)  # to load it is no part of the time that a call takes
-        reservation = self.budget.reserve(most, scope=purpose.account or purpose.scope, scope_cap=purpose.cap_usd)
+        caps = {purpose.account or purpose.scope: purpose.cap_usd, **purpose.shared}
+        reservation = self.budget.reserve(most, caps)
         charge: Charge | None = None
         kept: dict[str, Any] | None = None
         booked = Charge(purpose.task, bare, purpose.role, "-", Usage(), 0.0)

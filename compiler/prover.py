@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 
+from compiler.budget import PROOFS
 from compiler.calibrate import ENOUGH, Asked, Twice, answered_twice, ask_again, calibrate
 from compiler.card import Card
 from compiler.degrade import Recorded as Answered
@@ -224,10 +225,10 @@ class Prover:
 
     def _purpose(self, task: Task, role: Role, scope: str) -> Purpose:
         """All that a task's proofs cost in a day is of one account, its variants' among them: calibrations too, and the
-        proofs of cards that came after one another."""
-        name = task.name
-        account = f"proof:{of_variant(name)}:{datetime.now(UTC):%Y-%m-%d}"
-        return Purpose(name, role, scope, self._terms.usd_per_day(name), account=account)
+        proofs of cards that came after one another. What all tasks' cost is of another."""
+        name, day = task.name, f"{datetime.now(UTC):%Y-%m-%d}"
+        account, shared = f"proof:{of_variant(name)}:{day}", {f"{PROOFS}:{day}": self._terms.usd_of_all(name)}
+        return Purpose(name, role, scope, self._terms.usd_per_day(name), account=account, shared=shared)
 
     def _next(self, name: str, position: int) -> list[tuple[int, Observation]]:
         waiting = self._recorded.since(name, position)

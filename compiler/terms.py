@@ -9,7 +9,8 @@ from compiler.task import Mode, Task
 @dataclass(frozen=True)
 class Terms:
     """`worth`: why a recognised task is not worth a compile; None if it is. `usd_per_day`: what a task's proof may cost
-    in a UTC day. `mode` of a task. `concurrency`: calls under way at once."""
+    in a UTC day; `usd_of_all`: what the proofs of all tasks like it may, together. `mode` of a task. `concurrency`:
+    calls under way at once."""
 
     margin: float
     margin_text: float
@@ -17,6 +18,7 @@ class Terms:
     min_examples: int
     worth: Callable[[str], str | None]
     usd_per_day: Callable[[str], float]
+    usd_of_all: Callable[[str], float]
     calls_per_day: Callable[[str], float]
     retry_kept_after: float
     concurrency: int

@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 
+from compiler.card import Card
 from compiler.errors import StoreError
 from compiler.ledger import Ledger
 from compiler.llm import Llm
 from compiler.observation import Observations
 from compiler.proof import Ran
 from compiler.prover import Prover
+from compiler.registry import Registry, TaskState
 from compiler.store import Store
 from compiler.task import Mode, Task, of_variant
 from compiler.terms import Terms
+from compiler.worth import Range
 from proxy.metrics import Metrics
 from proxy.observing import open_observations
 from proxy.savings import Possible, possible_savings, terms_of
@@ -23,6 +27,7 @@ log = logging.getLogger("cuecard.proving")
 
 FRESH = 5.0  # seconds: how old an estimate may be
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # after a failure
+TINY = 1e-9  # USD
 GOOD_ENOUGH = ("worth it", "perhaps")
 
 
@@ -34,6 +39,8 @@ class Estimates:
         self._store = store
         self._terms = terms_of(settings)
         self._found: dict[str, Possible] = {}
+        self._expected = 0.0  # USD a day, of all
+        self._ahead: set[str] = set()
         self._due = 0.0
 
     def worth(self, task: str) -> str | None:
@@ -45,12 +52,22 @@ class Estimates:
         return None if verdict in GOOD_ENOUGH else verdict
 
     def usd_per_day(self, task: str) -> float:
-        """What proving it may cost in a day: a share of what it is expected to save, the middle of the range."""
+        """What proving it may cost in a day: a share of what it is expected to save. One that serves already, and the
+        most promising of those that don't, may have what the others leave: what saves soon pays for the rest."""
+        found = self._of(task)
+        if found is None or found.worth is None or of_variant(task) in self._ahead:
+            return self.usd_of_all(task)
+        return min(
+            self.usd_of_all(task), self._settings.background.max_share_of_saving * _middle(found.worth.saving_per_day)
+        )
+
+    def usd_of_all(self, task: str) -> float:
+        """What all proofs together may cost in a day: the same share of what all tasks are expected to save, the middle
+        of the range. Of a task that nothing is known of, what the background may."""
         found, background = self._of(task), self._settings.background
         if found is None or found.worth is None:
             return background.usd_per_day
-        saving = found.worth.saving_per_day
-        return min(background.usd_per_day, background.max_share_of_saving * (saving.low + saving.high) / 2)
+        return min(background.usd_per_day, background.max_share_of_saving * self._expected)
 
     def calls_per_day(self, task: str) -> float:
         found = self._of(task)
@@ -58,10 +75,36 @@ class Estimates:
 
     def _of(self, task: str) -> Possible | None:
         if time.monotonic() >= self._due:
-            found = possible_savings(Ledger(self._store), {}, self._terms)
+            cards = self._cards()
+            kinds = {of_variant(card.task): card.contract.kind for card, _ in cards}
+            found = possible_savings(Ledger(self._store), {}, self._terms, kinds=kinds)
             self._found = {possible.task: possible for possible in found}
+            worths = [one.worth for one in found if one.worth and one.worth.verdict in GOOD_ENOUGH]
+            self._expected = sum(_middle(worth.saving_per_day) for worth in worths)
+            self._ahead = self._go_ahead(cards)
             self._due = time.monotonic() + FRESH
         return self._found.get(of_variant(task))
+
+    def _cards(self) -> list[tuple[Card, TaskState]]:
+        """Those that have to be proven."""
+        registry = Registry(self._store)
+        declared = [name for name, (task, _) in registry.tasks().items() if task.trust == "proven"]
+        states = [(name, registry.state(name)) for name in (*registry.adopted(), *declared)]
+        return [(card, state) for name, state in states if (card := registry.card(name, state.version))]
+
+    def _go_ahead(self, cards: Sequence[tuple[Card, TaskState]]) -> set[str]:
+        serving = {of_variant(card.task) for card, state in cards if state.stage in ("ramping", "live")}
+        waiting = {of_variant(card.task) for card, state in cards if state.stage == "shadowing"} - serving
+        return {*serving, *sorted(waiting, key=self._promise)[-1:]}
+
+    def _promise(self, task: str) -> float:
+        """What it may save in a day, for each dollar of its proof."""
+        worth = found.worth if (found := self._found.get(task)) else None
+        return _middle(worth.saving_per_day) / max(_middle(worth.proof_usd), TINY) if worth else 0.0
+
+
+def _middle(ends: Range) -> float:
+    return (ends.low + ends.high) / 2
 
 
 def mode_of(settings: Settings, task: Task) -> Mode:
@@ -77,6 +120,7 @@ def terms_for(settings: Settings, store: Store) -> Terms:
         min_examples=settings.compile.min_examples,
         worth=estimates.worth,
         usd_per_day=estimates.usd_per_day,
+        usd_of_all=estimates.usd_of_all,
         calls_per_day=estimates.calls_per_day,
         retry_kept_after=settings.compile.retry_kept_after,
         concurrency=settings.compile.concurrency,

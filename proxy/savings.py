@@ -16,6 +16,7 @@ from proxy.settings import Settings
 
 LAST = timedelta(days=7)  # recent, and every day of the week
 DAY = timedelta(days=1)
+NO_KINDS: Mapping[str, Kind] = {}
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,21 @@ def terms_of(settings: Settings) -> Terms:
 
 
 def possible_savings(
-    ledger: Ledger, views: Mapping[str, TaskView], terms: Terms, ignored: Container[str] = ()
+    ledger: Ledger,
+    views: Mapping[str, TaskView],
+    terms: Terms,
+    ignored: Container[str] = (),
+    kinds: Mapping[str, Kind] = NO_KINDS,
 ) -> list[Possible]:
-    """Of the tasks that no card serves yet and that are not `ignored`, the greatest saving first."""
+    """Of the tasks that no card serves yet and that are not `ignored`, the greatest saving first. `kinds`: of the
+    answers of tasks that don't declare it."""
     now = datetime.now(UTC)
     found = []
     for task, traffic in _traffic(ledger.hours(LAST)).items():
         view = views.get(task)
         if view is None and task in ignored:
             continue
-        if (view is None or view.compiled is None) and (seen := _seen(traffic, view, now)):
+        if (view is None or view.compiled is None) and (seen := _seen(traffic, view, now, kinds.get(task))):
             found.append(possible_of(task, *seen, terms))
     return sorted(found, key=lambda one: (-one.worth.saving_per_day.high if one.worth else 1.0, one.task))
 
@@ -74,7 +80,7 @@ def _traffic(hours: Iterable[tuple[datetime, str, Row, Sums]]) -> dict[str, _Tra
     return found
 
 
-def _seen(traffic: _Traffic, view: TaskView | None, now: datetime) -> tuple[str, Seen] | None:
+def _seen(traffic: _Traffic, view: TaskView | None, now: datetime, kind: Kind | None) -> tuple[str, Seen] | None:
     """The app's own model (the one that most calls went to) and what its answers took; None if it gave none."""
     answered = {model: sums.calls - sums.failed for model, sums in traffic.originals.items()}
     model = max(answered, key=lambda name: (answered[name], name), default="")
@@ -82,7 +88,7 @@ def _seen(traffic: _Traffic, view: TaskView | None, now: datetime) -> tuple[str,
         return None
     contract = view.task.contract if view else None
     calls_per_day = traffic.requests / days_since(traffic.first, now)
-    return model, seen_of(traffic.originals[model], calls_per_day, contract.kind if contract else None)
+    return model, seen_of(traffic.originals[model], calls_per_day, contract.kind if contract else kind)
 
 
 def days_since(first: datetime, now: datetime) -> float:

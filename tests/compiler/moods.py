@@ -24,6 +24,7 @@ def terms(**more: Any) -> Terms:
         "min_examples": 15,
         "worth": lambda task: None,
         "usd_per_day": lambda task: 5.0,
+        "usd_of_all": lambda task: 50.0,
         "calls_per_day": lambda task: 0.0,
         "retry_kept_after": 60.0,
         "concurrency": 8,

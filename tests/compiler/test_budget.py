@@ -23,7 +23,7 @@ def paid(usd: float | None) -> Charge:
 
 def test_what_is_reserved_counts_as_spent_until_it_is_settled(store):
     budget = Budget(store, usd_per_day=10)
-    reservation = budget.reserve(3, scope="compile:a", scope_cap=5)
+    reservation = budget.reserve(3, {"compile:a": 5})
     assert budget.spent(budget.day()) == budget.spent("budget:compile:a") == 3
     budget.settle(reservation, paid(1))
     assert budget.spent(budget.day()) == budget.spent("budget:compile:a") == 1
@@ -32,16 +32,16 @@ def test_what_is_reserved_counts_as_spent_until_it_is_settled(store):
 def test_a_proof_that_would_pass_its_cap_is_told_that_it_is_its_own(store):
     budget = Budget(store, usd_per_day=10)
     with pytest.raises(BudgetExceeded, match="a task's proof in a day") as caught:
-        budget.reserve(2, scope="proof:mood:2026-03-01", scope_cap=1)
+        budget.reserve(2, {"proof:mood:2026-03-01": 1})
     assert caught.value.scope == "compile"
     with pytest.raises(BudgetExceeded, match="a day") as caught:
-        budget.reserve(11, scope="proof:mood:2026-03-01", scope_cap=20)
+        budget.reserve(11, {"proof:mood:2026-03-01": 20})
     assert caught.value.scope == "day"
 
 
 def test_a_settled_call_is_in_the_ledger_and_its_answer_kept(store):
     budget = Budget(store, usd_per_day=10)
-    budget.settle(budget.reserve(3, scope="s", scope_cap=5), paid(1), memo=("memo:s:1", {"text": "hi"}))
+    budget.settle(budget.reserve(3, {"s": 5}), paid(1), memo=("memo:s:1", {"text": "hi"}))
     ((task, row, sums),) = Ledger(store).rows()
     assert (task, row.role, sums.cost) == ("mood", "compile", 1)
     assert store.get("memo:s:1") == {"text": "hi"}
@@ -49,14 +49,14 @@ def test_a_settled_call_is_in_the_ledger_and_its_answer_kept(store):
 
 def test_a_call_that_was_not_paid_gives_its_money_back(store):
     budget = Budget(store, usd_per_day=10)
-    budget.settle(budget.reserve(3, scope="s", scope_cap=5), None)
+    budget.settle(budget.reserve(3, {"s": 5}), None)
     assert budget.spent(budget.day()) == 0
     assert list(Ledger(store).rows()) == []
 
 
 def test_an_unpriced_call_is_booked_as_unpriced(store):
     budget = Budget(store, usd_per_day=10)
-    budget.settle(budget.reserve(3, scope="s", scope_cap=5), paid(None))
+    budget.settle(budget.reserve(3, {"s": 5}), paid(None))
     assert budget.spent(budget.day()) == 0
     assert next(Ledger(store).rows())[2].unpriced == 1
 
@@ -64,27 +64,27 @@ def test_an_unpriced_call_is_booked_as_unpriced(store):
 @pytest.mark.parametrize(("per_day", "cap", "scope"), [(4, 10, "day"), (10, 4, "compile")])
 def test_the_call_that_would_pass_a_cap_is_refused_and_sets_nothing_aside(store, per_day, cap, scope):
     budget = Budget(store, usd_per_day=per_day)
-    budget.reserve(3, scope="s", scope_cap=cap)
+    budget.reserve(3, {"s": cap})
     with pytest.raises(BudgetExceeded, match=r"may cost \$2.0000, and \$3.0000 of the \$4.00 a") as caught:
-        budget.reserve(2, scope="s", scope_cap=cap)
+        budget.reserve(2, {"s": cap})
     assert caught.value.scope == scope
     assert budget.spent(budget.day()) == budget.spent("budget:s") == 3
-    budget.reserve(1, scope="s", scope_cap=cap)  # to the last cent
+    budget.reserve(1, {"s": cap})  # to the last cent
 
 
 def test_compiles_have_accounts_of_their_own_and_share_the_day(store):
     budget = Budget(store, usd_per_day=5)
-    budget.reserve(3, scope="one", scope_cap=3)
+    budget.reserve(3, {"one": 3})
     with pytest.raises(BudgetExceeded):
-        budget.reserve(0.1, scope="one", scope_cap=3)
-    budget.reserve(2, scope="two", scope_cap=3)
+        budget.reserve(0.1, {"one": 3})
+    budget.reserve(2, {"two": 3})
     with pytest.raises(BudgetExceeded):
-        budget.reserve(0.1, scope="three", scope_cap=3)
+        budget.reserve(0.1, {"three": 3})
 
 
 def test_a_new_day_has_its_whole_budget_and_the_compile_keeps_its_account(store, monkeypatch):
     budget = Budget(store, usd_per_day=5)
-    overnight = budget.reserve(4, scope="s", scope_cap=5)
+    overnight = budget.reserve(4, {"s": 5})
     yesterday = budget.day()
 
     class Tomorrow(datetime):
@@ -95,7 +95,7 @@ def test_a_new_day_has_its_whole_budget_and_the_compile_keeps_its_account(store,
     monkeypatch.setattr(compiler.budget, "datetime", Tomorrow)
     assert budget.spent(budget.day()) == 0
     with pytest.raises(BudgetExceeded) as caught:
-        budget.reserve(2, scope="s", scope_cap=5)
+        budget.reserve(2, {"s": 5})
     assert caught.value.scope == "compile"
     budget.settle(overnight, paid(3))
     assert (budget.spent(yesterday), budget.spent(budget.day()), budget.spent("budget:s")) == (3, 0, 3)
@@ -103,7 +103,7 @@ def test_a_new_day_has_its_whole_budget_and_the_compile_keeps_its_account(store,
 
 def test_settling_is_one_transaction(store):
     budget = Budget(store, usd_per_day=10)
-    reservation = budget.reserve(3, scope="s", scope_cap=5)
+    reservation = budget.reserve(3, {"s": 5})
     with pytest.raises(TypeError):
         budget.settle(reservation, paid(1), memo=("memo:s:1", object()))
     assert budget.spent("budget:s") == 3
@@ -116,7 +116,7 @@ from pathlib import Path
 from compiler.budget import Budget
 from compiler.store import Store
 budget = Budget(Store(Path(sys.argv[1])), usd_per_day=5)
-budget.reserve(3, scope="s", scope_cap=4)
+budget.reserve(3, {"s": 4})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -126,7 +126,7 @@ def test_a_reservation_outlives_the_process_that_was_killed_after_it(store):
     budget = Budget(store, usd_per_day=5)
     assert budget.spent(budget.day()) == budget.spent("budget:s") == 3
     with pytest.raises(BudgetExceeded):
-        budget.reserve(2, scope="s", scope_cap=4)
+        budget.reserve(2, {"s": 4})
 
 
 def _grab(folder: Path, together: Barrier, granted: Any) -> None:
@@ -135,7 +135,7 @@ def _grab(folder: Path, together: Barrier, granted: Any) -> None:
     together.wait()
     with contextlib.suppress(BudgetExceeded):
         while True:
-            budget.reserve(1, scope="s", scope_cap=100)
+            budget.reserve(1, {"s": 100})
             with granted.get_lock():
                 granted.value += 1
     store.close()

@@ -26,7 +26,7 @@ RICH = 50.0
 
 @pytest.fixture(autouse=True)
 def no_rest(retries_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.prover.REST", 0.0)
+    monkeypatch.setattr("compiler.patience.LONGEST_REST", 0.0)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ TERMS = Terms(
     min_examples=10,
     worth=lambda task: None,
     usd_per_day=lambda task: 1.0,
+    usd_of_all=lambda task: 50.0,
     calls_per_day=lambda task: 0.0,
     retry_kept_after=60.0,
     concurrency=8,
@@ -160,19 +161,19 @@ async def test_what_is_under_way_when_its_task_is_renamed_is_run_under_the_new_n
 
 async def test_a_look_for_tasks_goes_by_no_older_names(store, prover, fake):
     """The rename falls between its reading and its looking."""
-    prover._read()
+    prover._intake.read()
     curating.rename(store, NAME, "moderation")
-    prover._take_up()
+    prover._intake.take_up()
     assert list(Registry(store).adopted()) == ["moderation"]
     assert Registry(store).wanted() == []
-    prover._read()
-    prover._take_up()
+    prover._intake.read()
+    prover._intake.take_up()
     assert list(Registry(store).adopted()) == ["moderation"]
 
 
 async def test_a_look_for_tasks_brings_nothing_back_that_was_just_forgotten(store, prover, fake):
-    prover._read()
+    prover._intake.read()
     with Observations(store.folder, retention_days=14) as observations:
         forget_task(store, observations, NAME)
-    prover._take_up()
+    prover._intake.take_up()
     assert (Registry(store).adopted(), Registry(store).wanted()) == ({}, [])

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import PRICES
+from tests.e2e.app import CANDIDATE, INCUMBENT, META, App, good, right
 from tests.e2e.conftest import serving, settings_for
 from tests.e2e.test_money import usage
-from tests.e2e.test_rollout import CANDIDATE, INCUMBENT, META, App, right
 from tests.fake_upstream import Call, FakeUpstream
 from tests.learned import TOXIC
 
@@ -35,7 +35,7 @@ async def test_a_tiny_cap_is_kept_to_the_last_call_with_two_workers(fake: FakeUp
     )
     settings["models"] = {"meta": META, "judge": CANDIDATE, "production": [CANDIDATE]}
     async with serving(tmp_path, settings) as server:
-        app = App(server)
+        app = App(server, good)
         async with asyncio.timeout(60):
             while not any("its proof rests" in line for line in server.log):
                 assert all(await app.ask(TOXIC, 10))

@@ -5,27 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from compiler.registry import Registry
-from tests.e2e.app import CANDIDATE, INCUMBENT, META, TAKES, App
+from tests.e2e.app import CANDIDATE, INCUMBENT, META, TAKES, App, good, right, wrong
 from tests.e2e.conftest import serving, settings_for
 from tests.fake_upstream import FakeUpstream
 from tests.learned import TOXIC
 
 URGENT = "Say whether the mail below is urgent. Answer with high or low, nothing else.\nMail: {}"
-
-
-def right(body: Any) -> str:
-    """What the app's own model answers: told by the text alone."""
-    text = body["messages"][-1]["content"]
-    words = ("high", "low") if "urgent" in text else ("yes", "no")
-    return words[sum(map(ord, text)) % 3 == 0]
-
-
-def wrong(body: Any) -> str:
-    return {"high": "low", "low": "high", "yes": "no", "no": "yes"}[right(body)]
-
-
-def good(body: Any, answer: str) -> bool:
-    return answer == right(body)
 
 
 async def test_one_task_goes_live_one_is_kept_and_one_that_gets_worse_is_paused(

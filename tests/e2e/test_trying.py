@@ -13,9 +13,9 @@ from compiler.proof import Proof
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry
 from compiler.store import Store
+from tests.e2e.app import CANDIDATE, INCUMBENT, META, App, good, right, wrong
 from tests.e2e.conftest import Server, serving, settings_for
 from tests.e2e.test_operator import cuecard
-from tests.e2e.test_rollout import CANDIDATE, INCUMBENT, META, App, right, wrong
 from tests.fake_upstream import FakeUpstream
 from tests.learned import TOXIC, learn, some
 from tests.proven import LABELS, compiled
@@ -66,7 +66,7 @@ async def test_two_tries_beside_the_prover_change_nothing_and_every_pair_counts_
     settings = settings_for(fake, tmp_path, mode="manual", capture={"per_second": 500}, compile={"min_examples": 20})
     settings["models"] = {"meta": META, "judge": CANDIDATE, "production": [CANDIDATE]}
     async with serving(tmp_path, settings) as server:
-        app = App(server)
+        app = App(server, good)
 
         def proof() -> Proof:
             found = app.state(TOXIC)

@@ -145,6 +145,4 @@ async def test_of_two_servers_on_one_store_one_is_killed_and_no_pair_is_lost_or_
     assert set(pairs) <= {mail_of(call.json) for call in fake.calls_to(INCUMBENT) if call.billed}
     twice = {text for text, times in pairs.items() if times > 1}
     at_once = CompileSettings().concurrency
-    assert in_flight <= twice and len(twice) <= at_once and max(pairs.values()) == 2, (
-        "what was under way is paid twice"
-    )
+    assert in_flight <= twice and len(twice) <= at_once and max(pairs.values()) == 2, "what was under way is paid twice"

@@ -286,7 +286,18 @@ async def test_a_refused_key_ends_it_at_once(cuecard, store, fake):
 
 
 async def process(config: Path, *words: str, **more: Any) -> asyncio.subprocess.Process:
-    command = (sys.executable, "-c", "from proxy.cli import main; main()", "try", NAME, "--config", str(config), *words)
+    heeding = ("env", "--default-signal=INT")  # tests that run in the background were told to ignore it
+    command = (
+        *heeding,
+        sys.executable,
+        "-c",
+        "from proxy.cli import main; main()",
+        "try",
+        NAME,
+        "--config",
+        str(config),
+        *words,
+    )
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE} | more
     return await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2], **pipes)
 
