@@ -37,6 +37,9 @@ def test_a_proof_that_would_pass_its_cap_is_told_that_it_is_its_own(store):
     with pytest.raises(BudgetExceeded, match="a day") as caught:
         budget.reserve(11, {"proof:mood:2026-03-01": 20})
     assert caught.value.scope == "day"
+    with pytest.raises(BudgetExceeded, match="that all proofs may cost in a day"):
+        budget.reserve(2, {"proof:mood:2026-03-01": 5, "proofs:2026-03-01": 1})
+    assert budget.spent(budget.day()) == budget.spent("budget:proof:mood:2026-03-01") == 0
 
 
 def test_a_settled_call_is_in_the_ledger_and_its_answer_kept(store):

@@ -75,10 +75,11 @@ def spent(fake: FakeUpstream) -> float:
 
 
 @pytest.mark.parametrize("cap", [0.005, 0.02])
-async def test_what_a_tasks_proof_may_cost_in_a_day_holds_for_all_its_calls_together(
-    llm, store, observations, fake, cap
+@pytest.mark.parametrize("whose", ["usd_per_day", "usd_of_all"])
+async def test_what_a_tasks_proof_and_all_proofs_may_cost_in_a_day_holds_for_all_their_calls_together(
+    llm, store, observations, fake, whose, cap
 ):
-    prover = Prover(store, observations, llm, terms(usd_per_day=lambda task: cap))
+    prover = Prover(store, observations, llm, terms(**{whose: lambda task: cap}))
     await prover.step()
     observations.add(spoken(150))
     await step(prover, 40)
