@@ -6,17 +6,16 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from compiler.errors import StoreError
 from compiler.observation import Observations
 from compiler.recognition.discovery import Discovery
 from compiler.store import Store
+from proxy.keeping_on import keep_on
 from proxy.observing import open_observations
 from proxy.settings import Settings
 
 log = logging.getLogger("cuecard.discovering")
 
 EVERY = 0.5  # seconds
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # after a failure
 NICE = 19  # it takes what the workers leave; Linux gives each thread a priority of its own
 
 
@@ -47,28 +46,15 @@ class _Looking:
 
 
 async def discover(settings: Settings, store: Store) -> None:
-    """Until cancelled; from the beginning again, and soon, where a store failed."""
-    wait, told, looking = FIRST_WAIT, False, _Looking(settings, store)
-    run = asyncio.get_running_loop().run_in_executor
+    """Until cancelled."""
+    looking, run = _Looking(settings, store), asyncio.get_running_loop().run_in_executor
     with ThreadPoolExecutor(1, "discovery", initializer=partial(os.nice, NICE)) as thread:
+
+        async def look() -> float:
+            await run(thread, looking.look)
+            return EVERY
+
         try:
-            while True:
-                try:
-                    await run(thread, looking.look)
-                    if told:
-                        log.warning("tasks are looked for again")
-                    wait, told = FIRST_WAIT, False
-                    await asyncio.sleep(EVERY)
-                    continue
-                except StoreError as error:
-                    if not told:
-                        log.warning("no tasks are looked for until this is mended: %s", error)
-                    told = True
-                except Exception:  # boundary: a bug in mining must not end what else the learner does
-                    log.exception("looking for tasks")
-                    wait = LONGEST_WAIT
-                await run(thread, looking.close)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
+            await keep_on(look, partial(run, thread, looking.close), log, "looking for tasks")
         finally:
             thread.submit(looking.close).result()

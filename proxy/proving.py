@@ -1,13 +1,11 @@
 """The learner's proving, as configured: what a task is worth, and what its proof may cost, come from the books."""
 
-import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from compiler.card import Card
-from compiler.errors import StoreError
 from compiler.ledger import Ledger
 from compiler.llm import Llm
 from compiler.observation import Observations
@@ -18,6 +16,7 @@ from compiler.store import Store
 from compiler.task import Mode, Task, of_variant
 from compiler.terms import Terms
 from compiler.worth import Range
+from proxy.keeping_on import keep_on
 from proxy.metrics import Metrics
 from proxy.observing import open_observations
 from proxy.savings import Possible, possible_savings, terms_of
@@ -26,7 +25,7 @@ from proxy.settings import Settings
 log = logging.getLogger("cuecard.proving")
 
 FRESH = 5.0  # seconds: how old an estimate may be
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # after a failure
+REST = 0.5  # seconds, where there is nothing to compare
 TINY = 1e-9  # USD
 GOOD_ENOUGH = ("worth it", "perhaps")
 
@@ -128,31 +127,41 @@ def terms_for(settings: Settings, store: Store) -> Terms:
     )
 
 
+class _Proving:
+    """Opens what is compared once it is there, and anew once it is another."""
+
+    def __init__(self, settings: Settings, prover_of: Callable[[Observations], Prover]) -> None:
+        self._settings = settings
+        self._prover_of = prover_of
+        self._observations: Observations | None = None
+        self._prover: Prover | None = None
+
+    async def step(self) -> float:
+        """How long to rest, in seconds. Raises StoreError."""
+        if self._observations and self._observations.replaced():
+            await self.close()
+        if self._prover is None:
+            if not Observations.exist(self._settings.store.folder):
+                return REST
+            self._observations = open_observations(self._settings)
+            self._prover = self._prover_of(self._observations)
+        return 0.0 if await self._prover.step() else REST
+
+    async def close(self) -> None:
+        if self._observations:
+            self._observations.close()
+        self._observations = self._prover = None
+
+
 async def prove(settings: Settings, store: Store, llm: Llm, metrics: Metrics) -> None:
-    """Until cancelled; soon again where a store failed."""
-    wait, told = FIRST_WAIT, False
+    """Until cancelled."""
     terms = terms_for(settings, store)
 
     def count(task: str, ran: Ran) -> None:
         metrics.count(metrics.pairs, metrics.task(task), ran.scored.outcome)
 
-    while True:
-        try:
-            if not Observations.exist(settings.store.folder):
-                await asyncio.sleep(FIRST_WAIT)
-                continue
-            with open_observations(settings) as observations:
-                prover = Prover(store, observations, llm, terms, on_pair=count)
-                while not observations.replaced():
-                    worked = await prover.step()
-                    wait, told = FIRST_WAIT, False
-                    await asyncio.sleep(0.0 if worked else FIRST_WAIT)
-        except StoreError as error:
-            if not told:
-                log.warning("nothing is proven until this is mended: %s", error)
-            told = True
-        except Exception:  # boundary: a bug in proving must not end what else the learner does
-            log.exception("proving")
-            wait = LONGEST_WAIT
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, LONGEST_WAIT)
+    proving = _Proving(settings, lambda observations: Prover(store, observations, llm, terms, on_pair=count))
+    try:
+        await keep_on(proving.step, proving.close, log, "proving")
+    finally:
+        await proving.close()

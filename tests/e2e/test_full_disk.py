@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from compiler.observation import FOLDER
+from compiler.observation import FOLDER, Observations
 from compiler.recognition.catalogue import Catalogue
 from tests.e2e.conftest import Server
 from tests.e2e.test_killed import children
@@ -16,7 +16,7 @@ from tests.learned import SUMMARY, TOXIC, keep, learn, mails, request, some
 from tests.proxy.test_broken_store import checkpoint, full
 
 PATIENCE = 40.0
-NO_MINING, MINING = "no tasks are looked for until this is mended", "tasks are looked for again"
+NO_MINING, MINING = "no more looking for tasks until this is mended", "looking for tasks again"
 NO_LEARNING = "nothing is learned until this is mended"  # where another of the learner's tasks meets it first
 NOT_CAPTURED, CAPTURED = "nothing is captured until this is mended", "requests are captured again"
 TASK, FOUND = "decide-whether-comment-toxic", "summarise-mail-colleague-one-sentence"
@@ -24,6 +24,11 @@ TASK, FOUND = "decide-whether-comment-toxic", "summarise-mail-colleague-one-sent
 
 def said(server: Server, what: str) -> int:
     return sum(what in line for line in server.log)
+
+
+def captured(store: Path) -> int:
+    with Observations(store, retention_days=14) as observations:
+        return observations.position()
 
 
 async def ask(server: Server, body: dict[str, Any]) -> str:
@@ -47,7 +52,11 @@ async def test_a_full_disk_stops_the_looking_for_tasks_and_no_request(start: Sta
     server.store = store
     texts = mails()
     known, new = request(TOXIC, next(texts)), request(SUMMARY, next(texts))
+    before = captured(store)
     assert await ask(server, known) == TASK
+    async with asyncio.timeout(PATIENCE):
+        while await asyncio.to_thread(captured, store) == before:  # else it may be stopped while it writes
+            await asyncio.sleep(0.02)
     (learner,) = children(server, "learning")
     os.kill(learner, signal.SIGSTOP)
     await asyncio.to_thread(keep, store, *some(SUMMARY, 30))
