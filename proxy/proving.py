@@ -78,7 +78,8 @@ class Estimates:
             kinds = {of_variant(card.task): card.contract.kind for card, _ in cards}
             found = possible_savings(Ledger(self._store), {}, self._terms, kinds=kinds)
             self._found = {possible.task: possible for possible in found}
-            worths = [one.worth for one in found if one.worth and one.worth.verdict in GOOD_ENOUGH]
+            taken = [one for one in found if one.task in kinds or (one.worth and one.worth.verdict in GOOD_ENOUGH)]
+            worths = [one.worth for one in taken if one.worth]
             self._expected = sum(_middle(worth.saving_per_day) for worth in worths)
             self._ahead = self._go_ahead(cards)
             self._due = time.monotonic() + FRESH

@@ -86,3 +86,11 @@ def test_nothing_may_cost_more_than_the_background(store: Store):
     assert found.usd_of_all("labels") == found.usd_per_day("labels") == 0.5
     assert found.usd_per_day("texts") <= 0.5
     assert found.usd_per_day("a task that nobody called") == 0.5
+
+
+def test_a_card_that_is_not_worth_it_any_more_is_still_paid_for_out_of_what_it_saves(store: Store):
+    """A task that a person declared, for instance."""
+    alone = estimates(store)
+    before = alone.usd_of_all("rare")
+    Registry(store).publish(compiled(store, recognised("rare")), stage="shadowing", traffic=0.0)
+    assert estimates(store).usd_of_all("rare") == pytest.approx(before + estimates(store).usd_per_day("rare"))
