@@ -26,7 +26,7 @@ from tests.e2e.conftest import Server
 from tests.fake_upstream import FakeUpstream, Fault
 
 FOLDER = Path(__file__).parents[2] / "grafana"
-PATIENCE = 40.0
+PATIENCE = 90.0
 STOP_PATIENCE = 5.0
 LISTENS = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:[1-9]\d*)')
 ROUTES = ("compiled", "original", "fallback")
