@@ -109,11 +109,7 @@ class Answers:
         prefix = whose or ""
         gone = {key for key, row in self._rows(prefix) if task is None or (len(row) > 2 and is_of_task(row[2], task))}
         gone |= {key for key, row in self._rows(prefix) if len(row) == 2 and row[1] in gone}
-        keys = sorted(gone)
-        for start in range(0, len(keys), PAGE):  # others may write in between
-            with self._store.transact():
-                for key in keys[start : start + PAGE]:
-                    self._store.delete(key)
+        self._store.delete_all(sorted(gone))
         self._store.scrub()
 
     def tidy(self) -> None:

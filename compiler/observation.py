@@ -245,11 +245,7 @@ class Observations:
 
     def _delete(self, rows: Sequence[str]) -> None:
         gone = {key.split(":", 2)[1] for key in rows}
-        keys = [*rows, *(key for key in self._store.keys(BY_ID) if key.rpartition(":")[2] in gone)]
-        for start in range(0, len(keys), PAGE):  # others may write in between
-            with self._store.transact():
-                for key in keys[start : start + PAGE]:
-                    self._store.delete(key)
+        self._store.delete_all([*rows, *(key for key in self._store.keys(BY_ID) if key.rpartition(":")[2] in gone)])
 
 
 def kept(rows: Sequence[Row], *, oldest: float) -> set[str]:

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from compiler.errors import StoreError
 INLINE = 2**30  # bytes: values stay in SQLite, so that one transaction covers all of them
 
 LOCK_SECONDS = 10.0  # that a writer waits for another
+DELETED_AT_ONCE = 100
 LAST = "\U0010ffff"  # no key has it
 BEHIND_ALL = b"\xff"  # for SQLite, bytes come behind all text: so are keys that Cuecard did not write
 
@@ -89,6 +90,13 @@ class Store:
     def delete(self, key: str) -> bool:
         with _translated(self.folder):
             return bool(self._cache.delete(key))
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """In transactions of a few: others may write in between."""
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            with self.transact():
+                for key in keys[start : start + DELETED_AT_ONCE]:
+                    self.delete(key)
 
     def keys(self, prefix: str) -> list[str]:
         """In their order, those of expired values too; read off the index. For reports and the learner."""

@@ -12,6 +12,7 @@ from compiler.example import Example
 from compiler.llm import Purpose
 from compiler.observation import Observation, Observations, input_of
 from compiler.proof import Ran
+from compiler.recognition.catalogue import NOTHING, Catalogue
 from compiler.recorded import Recorded
 from compiler.registry import Registry
 from compiler.shadow import Shadow
@@ -43,7 +44,7 @@ class Tried:
 def inputs_of(registry: Registry, observations: Observations, task: Task, card: Card, most: int) -> Inputs:
     """Without what the card shows as demonstrations: it knows those by heart. Raises StoreError."""
     recorded = Recorded(observations)
-    recognition, declared = registry.snapshot().recognition, registry.tasks()
+    recognition, declared = Catalogue(registry.store).recognition(NOTHING), registry.tasks()
     while recorded.read(recognition, declared):
         pass
     shown = {one.input for one in card.program.demonstrations}

@@ -22,7 +22,7 @@ from compiler.answers import HASHED, Answered, Arm
 from proxy.call import Call
 from proxy.decide import Decision
 from proxy.exchange import Exchange
-from proxy.learner_socket import connected
+from proxy.learner_socket import emptied, linked
 from proxy.metrics import Metrics
 
 log = logging.getLogger("cuecard.feedback")
@@ -133,26 +133,21 @@ class AnswerClient:
 
     async def run(self) -> None:
         while True:
-            reader, writer = await connected(self._path)
-            self._connected, self._unsent = True, deque(self._waiting)
-            self._wake.set()
-            sending = asyncio.create_task(self._write(writer))
             try:
-                while True:
-                    number, length = REPLY.unpack(await reader.readexactly(REPLY.size))
-                    self._settle(number, orjson.loads(await reader.readexactly(length)))
+                async with linked(self._path, self._write) as reader:
+                    self._connected, self._unsent = True, deque(self._waiting)
+                    self._wake.set()
+                    while True:
+                        number, length = REPLY.unpack(await reader.readexactly(REPLY.size))
+                        self._settle(number, orjson.loads(await reader.readexactly(length)))
             except (OSError, asyncio.IncompleteReadError):
                 log.info("the learner closed the feedback socket; what it did not keep is sent again")
             finally:
                 self._connected = False
-                sending.cancel()
-                writer.close()
 
     async def drain(self, seconds: float) -> None:
         """Wait until the learner has everything, but not longer than that, and not for one that isn't there."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds if self._connected else 0):
-                await self._empty.wait()
+        await emptied(self._empty, seconds if self._connected else 0)
         if self._waiting:
             self._metrics.count(self._metrics.dropped, "answer_queue", by=len(self._waiting))
 

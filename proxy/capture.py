@@ -21,7 +21,7 @@ from compiler.recognition.structure import CHAT, structure_key
 from proxy.call import Call
 from proxy.decide import Decision
 from proxy.exchange import Exchange
-from proxy.learner_socket import connected
+from proxy.learner_socket import emptied, linked
 from proxy.metrics import Metrics
 from proxy.sampler import Sampler
 
@@ -121,22 +121,17 @@ class Capture:
 
     async def run(self) -> None:
         while True:
-            reader, writer = await connected(self._path)
-            self._connected = True
-            sending = asyncio.create_task(self._send(writer))
             try:
-                with suppress(OSError):
-                    await reader.read()  # nothing comes but the end
+                async with linked(self._path, self._send) as reader:
+                    self._connected = True
+                    with suppress(OSError):
+                        await reader.read()  # nothing comes but the end
             finally:
                 self._connected = False
-                sending.cancel()
-                writer.close()
 
     async def drain(self, seconds: float) -> None:
         """Wait until the learner has everything, but not longer than that, and not for one that isn't there."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds if self._connected else 0):
-                await self._empty.wait()
+        await emptied(self._empty, seconds if self._connected else 0)
         if self._waiting:
             self._metrics.count(self._metrics.dropped, "queue_full", by=len(self._waiting))
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from compiler.pricing import Usage
-from proxy.learner_socket import connected
+from proxy.learner_socket import linked
 from proxy.uncounted import Uncounted, Waiting
 
 log = logging.getLogger("cuecard.counting")
@@ -66,17 +66,13 @@ class CountClient:
 
     async def run(self) -> None:
         while True:
-            reader, writer = await connected(self._path)
-            self._unsent = list(self._pending)
-            self._wake.set()
-            sending = asyncio.create_task(self._send(writer))
             try:
-                await self._receive(reader)
+                async with linked(self._path, self._send) as reader:
+                    self._unsent = list(self._pending)
+                    self._wake.set()
+                    await self._receive(reader)
             except (OSError, asyncio.IncompleteReadError):
                 log.info("the learner closed the counting socket; what it did not count is asked again")
-            finally:
-                sending.cancel()
-                writer.close()
 
     async def drain(self, seconds: float) -> None:
         """Wait until everything is counted, but not longer than that; the rest is booked as unknown."""

@@ -1,9 +1,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,16 +23,7 @@ from tests.fake_upstream import Fault
 from tests.judging import prefers
 from tests.learned import TOXIC, some
 
-
-@pytest.fixture(autouse=True)
-def no_rest(retries_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.patience.LONGEST_REST", 0.0)
-
-
-@pytest.fixture
-def observations(tmp_path: Path) -> Iterator[Observations]:
-    with Observations(tmp_path / "store", retention_days=14) as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("proofs_at_once")
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """What a proof makes of models that do not answer: an outage counts for nothing, whoever has it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,15 +27,7 @@ JUDGE = "fake-mini"
 OBJECT = Contract("json", keys=("mood",))
 
 
-@pytest.fixture(autouse=True)
-def no_rest(retries_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.patience.LONGEST_REST", 0.0)
-
-
-@pytest.fixture
-def observations(tmp_path: Path) -> Iterator[Observations]:
-    with Observations(tmp_path / "store", retention_days=14) as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("proofs_at_once")
 
 
 @pytest.fixture

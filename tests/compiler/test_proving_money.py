@@ -1,8 +1,7 @@
 """What a proof costs, by the upstream's own log: pairs, judgements and the judge's calibration together."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from compiler.calibrate import ENOUGH
 from compiler.llm import Llm
 from compiler.models import Models
-from compiler.observation import Observation, Observations
+from compiler.observation import Observation
 from compiler.proof import Proof, Proofs
 from compiler.prover import Prover
 from compiler.registry import Registry
@@ -24,15 +23,7 @@ from tests.judging import prefers
 RICH = 50.0
 
 
-@pytest.fixture(autouse=True)
-def no_rest(retries_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.patience.LONGEST_REST", 0.0)
-
-
-@pytest.fixture
-def observations(tmp_path: Path) -> Iterator[Observations]:
-    with Observations(tmp_path / "store", retention_days=14) as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("proofs_at_once")
 
 
 @pytest.fixture

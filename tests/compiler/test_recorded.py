@@ -1,21 +1,11 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from compiler.observation import Observations
 from compiler.recognition.catalogue import Catalogue
 from compiler.recognition.discovery import Discovery
 from compiler.recorded import Recorded
 from tests.learned import SUMMARY, TOXIC, observed, request, some
 
 NAME = "decide-whether-comment-toxic"
-
-
-@pytest.fixture
-def observations(tmp_path: Path) -> Iterator[Observations]:
-    with Observations(tmp_path / "store", retention_days=14) as found:
-        yield found
 
 
 @pytest.fixture
