@@ -1,7 +1,6 @@
 """Where the money goes, what could be saved, what was: read off the ledger."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -12,14 +11,14 @@ from compiler.ledger import Incumbent, Ledger, Row, Sums
 from compiler.pricing import PriceBook
 from compiler.proof import Proofs
 from compiler.recognition.catalogue import Catalogue
-from compiler.registry import Registry
+from compiler.registry import Registry, Snapshot
 from compiler.store import Store
 from compiler.task import of_variant
 from compiler.worth import Range, Terms
-from proxy.dossier import Stand, adopted_views
+from proxy.dossier import Stand
 from proxy.funnel import Funnel, build_funnel
 from proxy.opinion import opinion_json
-from proxy.savings import Possible, possible_savings
+from proxy.savings import Possible, own_model, possible_savings
 
 SURE = 1.96  # standard deviations: 95 %
 
@@ -60,20 +59,20 @@ class TaskReport:
         calls, seen = self.replaced, self.incumbent
         if not calls:
             return Range(self.net_saving, self.net_saving)
-        rates = prices.rates(self._own_model())
+        rates = prices.rates(own_model(self._originals()))
         if rates is None or seen.calls < 2:
             return Range(-math.inf, math.inf)
         of_one = rates.cost_of(0, 0, 0, seen.output_spread)
         half = SURE * of_one * math.sqrt(calls + calls * calls / seen.calls)
         return Range(self.net_saving - half, self.net_saving + half)
 
-    def _own_model(self) -> str:
-        """The one that most of its calls went to."""
-        calls: Counter[str] = Counter()
+    def _originals(self) -> dict[str, Sums]:
+        """By model."""
+        found: dict[str, Sums] = {}
         for row, sums in self.rows.items():
             if row.role == "serve" and row.route == "original":
-                calls[row.model] += sums.calls - sums.failed
-        return max(calls, key=lambda model: (calls[model], model), default="")
+                found.setdefault(row.model, Sums()).add(sums)
+        return found
 
     def _compared_cost(self) -> float:
         return sum(
@@ -112,7 +111,7 @@ class Report:
 
 def build_report(store: Store, since: timedelta | None = None, terms: Terms | None = None) -> Report:
     """`since` bounds what is summed up. What could be saved is reckoned from the last days, by `terms`."""
-    ledger = Ledger(store)
+    ledger, known = Ledger(store), Registry(store).snapshot()
     rows = list(ledger.rows(since))
     tasks: dict[str, TaskReport] = {}
     for name, row, sums in rows:
@@ -120,23 +119,24 @@ def build_report(store: Store, since: timedelta | None = None, terms: Terms | No
         if task not in tasks:
             tasks[task] = TaskReport(incumbent=ledger.incumbent(task))
         tasks[task].rows.setdefault(row, Sums()).add(sums)
-    for stand in _stands(store):
+    for stand in _stands(store, known):
         if (found := tasks.get(of_variant(stand.name))) is not None:
             found.stands.append(stand)
     prices = terms.prices if terms else PriceBook()
     said = Feedback(store)
     feedback = {name: tally for name in said.tasks() if (tally := said.of(name))}
-    return Report(build_funnel(rows), _possible(store, terms) if terms else (), tasks, prices, feedback)
+    possible = _possible(store, known, terms) if terms else ()
+    return Report(build_funnel(rows), possible, tasks, prices, feedback)
 
 
-def _stands(store: Store) -> Iterator[Stand]:
+def _stands(store: Store, known: Snapshot) -> Iterator[Stand]:
     """Of every task that has a card."""
     proofs = Proofs(store)
-    for view in (*Registry(store).snapshot().tasks.values(), *adopted_views(store)):
+    for view in (*known.tasks.values(), *(view for _, view in sorted(known.adopted.items()))):
         if view.compiled:
             yield Stand.of(view, proofs.get(view.task.name))
 
 
-def _possible(store: Store, terms: Terms) -> Sequence[Possible]:
+def _possible(store: Store, known: Snapshot, terms: Terms) -> Sequence[Possible]:
     ignored = {name for name, task in Catalogue(store).tasks().items() if task.ignored}
-    return possible_savings(Ledger(store), Registry(store).snapshot().tasks, terms, ignored)
+    return possible_savings(Ledger(store), known.tasks, terms, ignored)

@@ -81,14 +81,19 @@ def _traffic(hours: Iterable[tuple[datetime, str, Row, Sums]]) -> dict[str, _Tra
 
 
 def _seen(traffic: _Traffic, view: TaskView | None, now: datetime, kind: Kind | None) -> tuple[str, Seen] | None:
-    """The app's own model (the one that most calls went to) and what its answers took; None if it gave none."""
-    answered = {model: sums.calls - sums.failed for model, sums in traffic.originals.items()}
-    model = max(answered, key=lambda name: (answered[name], name), default="")
-    if not model or answered[model] <= 0:
+    """The app's own model and what its answers took; None if it gave none."""
+    if not (model := own_model(traffic.originals)):
         return None
     contract = view.task.contract if view else None
     calls_per_day = traffic.requests / days_since(traffic.first, now)
     return model, seen_of(traffic.originals[model], calls_per_day, contract.kind if contract else kind)
+
+
+def own_model(originals: Mapping[str, Sums]) -> str:
+    """Of the models that answered for the app, by name, the one that answered most; "" where none did."""
+    answered = {model: sums.calls - sums.failed for model, sums in originals.items()}
+    model = max(answered, key=lambda name: (answered[name], name), default="")
+    return model if answered.get(model, 0) > 0 else ""
 
 
 def days_since(first: datetime, now: datetime) -> float:
