@@ -12,8 +12,8 @@ from compiler.registry import Registry, TaskState
 from tests.e2e.conftest import Server
 from tests.learned import mails, request
 
-PATIENCE = 60.0
-AT_ONCE = 40
+PATIENCE = 120.0
+AT_ONCE = 20
 TAKES = 0.2  # seconds, of the app's own model: what is cheap is quicker, also on a busy machine
 META, INCUMBENT, CANDIDATE = "fake-mini", "fake-strong", "fake-nano"
 Good = Callable[[Any, str], bool]

@@ -46,11 +46,14 @@ async def task_of(server: Server, body: dict[str, Any]) -> str | None:
         return answer.headers.get("X-Cuecard-Task")
 
 
-async def until_recognised(server: Server, wanted: str, texts: Iterator[str]) -> str:
+async def until_recognised(server: Server, texts: Iterator[str], *wanted: str) -> list[str]:
+    """All of them: asked in turn, for what one machine learns from few requests of a kind another learns from many."""
     async with asyncio.timeout(PATIENCE):
-        while (found := await task_of(server, verdict_on(next(texts), wanted))) is None:
+        while True:
+            found = [await task_of(server, verdict_on(next(texts), one)) for one in wanted]
+            if None not in found:
+                return [name for name in found if name]
             await asyncio.sleep(0.1)
-        return found
 
 
 async def test_near_twins_get_a_name_each_and_go_on_as_they_came(fake: FakeUpstream, tmp_path: Path) -> None:
@@ -59,8 +62,7 @@ async def test_near_twins_get_a_name_each_and_go_on_as_they_came(fake: FakeUpstr
         for _ in range(25):
             for wanted in ("toxic", "not toxic"):
                 assert await task_of(server, verdict_on(next(texts), wanted)) is None
-        one = await until_recognised(server, "toxic", texts)
-        other = await until_recognised(server, "not toxic", texts)
+        one, other = await until_recognised(server, texts, "toxic", "not toxic")
         assert one != other
         changed = verdict_on(next(texts), "toxic")
         changed["messages"][0]["content"] = changed["messages"][0]["content"].replace(
