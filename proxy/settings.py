@@ -247,4 +247,11 @@ class Settings(Section):
 
     def compile_options(self) -> Options:
         chosen = self.compile
-        return Options(chosen.min_examples, chosen.max_usd, chosen.max_minutes, chosen.concurrency)
+        return Options(
+            chosen.min_examples,
+            chosen.max_usd,
+            chosen.max_minutes,
+            chosen.concurrency,
+            margin=self.margin.default,
+            margin_text=self.margin.text,
+        )
