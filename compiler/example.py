@@ -147,6 +147,6 @@ def choose_demonstrations(
     by_label: dict[str, list[Example]] = {}
     for example in short:
         by_label.setdefault(example.expected.strip(), []).append(example)
-    rounds = 2 if 2 * len(by_label) <= at_most else 1
+    rounds = max(1, at_most // max(1, len(by_label)))
     chosen = [examples[i] for i in range(rounds) for examples in by_label.values() if i < len(examples)]
     return tuple(chosen[:at_most])

@@ -22,13 +22,15 @@ from compiler.steps import Score
 from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter
 
-BLOCK = 8  # examples at a time: behind by BEHIND after one, a prompt is given up
+BLOCK = 8  # examples at a time: behind by BEHIND after one, or not ahead after two, a prompt is given up
 BEHIND = 2.0
 AHEAD = 1.5  # answers by which a prompt has to be better than the app's own
 LOOKED_AT = 12  # examples on which mistakes are looked for
 REFLECTIONS, FRUITLESS = 4, 2  # at most, and without success
-DRAWS = 3  # of demonstrations, at random
+DRAWS = 3  # of demonstrations, at random; the first of them before a meta model is asked anything
 JUDGED_DEV, JUDGED_HOLDOUT = 10, 20  # of kinds where each example takes three calls
+FEWEST = 4  # demonstrations of which no half is tried
+TIE = 1e-9
 BROKEN_SHARE = 0.1  # of answers that break the contract: then the format is said once more
 ORIGINAL = "original"
 
@@ -131,7 +133,9 @@ class Ladder:
         try:
             await self._seeds()
             await self._reflect()
-            await self._draw()
+            for number in range(2, DRAWS + 1):
+                await self._draw(number)
+            await self._fewer()
         except OutOfCalls:
             self.tell("search", "ends here: the calls that it may take are used up", ())
         except BudgetExceeded as error:
@@ -145,13 +149,14 @@ class Ladder:
             await self._try(Candidate("original + format", self._framed(self._with_format(self._own_words))))
         if shown := self._demonstrations(None):
             await self._try(Candidate("original + demonstrations", self._with_shown(self._own_words, shown)))
+            await self._draw(1)
         if not self._can_improve():
             return
         rules = await self._written("rules", self.writer.rules(self.marker.model))
         if rules is None:
             return
         await self._try(Candidate("rules", self._framed(rules)))
-        if shown:
+        if shown := self._shown_by_best or shown:
             await self._try(Candidate("rules + demonstrations", self._with_shown(rules, shown)))
 
     @property
@@ -199,26 +204,36 @@ class Ladder:
         best = self.found.best.prompt
         return best.demonstrations if best.frame == self.task.frame else ()
 
-    async def _draw(self) -> None:
-        """Other demonstrations under the best instructions: which are shown matters more than how many."""
-        for number in range(1, DRAWS + 1):
-            shown = self._demonstrations(Random(f"{self.seed}:{number}"))
-            if not shown or not self._can_improve() or not self._affords(len(self._dev)):
-                return
+    async def _draw(self, number: int) -> None:
+        """Other demonstrations under the best instructions. Which are shown matters: among a few, one that the app's
+        own model got wrong misleads."""
+        shown = self._demonstrations(Random(f"{self.seed}:{number}"))
+        if shown and self._can_improve() and self._affords(len(self._dev)):
             best = self.found.best.prompt
             base = best.system if best.frame == self.task.frame else self._own_words
             await self._try(Candidate(f"other demonstrations {number}", self._with_shown(base, shown)))
 
-    async def _try(self, candidate: Candidate) -> bool:
-        """Whether it took the best one's place. In blocks, and no further than it can still win."""
+    async def _fewer(self) -> None:
+        """Half of them, where that is as good: each is paid for on every call."""
+        name = f"{self.found.best.name}, fewer"
+        while len(shown := self.found.best.prompt.demonstrations) > FEWEST and self._affords(len(self._dev)):
+            best = self.found.best
+            half = Candidate(name, replace(best.prompt, demonstrations=shown[: len(shown) // 2]))
+            if not await self._try(half, tie=True):
+                return
+
+    async def _try(self, candidate: Candidate, *, tie: bool = False) -> bool:
+        """Whether it took the best one's place. In blocks, and no further than it can still win; `tie`: where it is
+        cheaper, to be as good is to win."""
         if not self._affords(len(self._dev)):
             raise OutOfCalls
         marks: list[Mark] = []
-        best, wanted = self.found.marks, self._wanted
+        best, wanted = self.found.marks, -TIE if tie else self._wanted
         for start in range(0, len(self._dev), BLOCK):
             marks += await self.marker.mark(candidate.prompt, self._dev[start : start + BLOCK])
             gain = sum(b.loss - mark.loss for b, mark in zip(best, marks, strict=False))
-            if gain <= -BEHIND or gain + self._most_gain(best[len(marks) :]) <= wanted:
+            idle = gain <= 0 and start > 0 and not tie
+            if gain <= -BEHIND or idle or gain + self._most_gain(best[len(marks) :]) <= wanted:
                 break
         whole = len(marks) == len(self._dev)
         scored = score_of(candidate.name, marks, stopped=not whole)

@@ -20,6 +20,7 @@ SHOWN = 12  # examples quoted to the meta model
 SHOWN_CHARS = 1_500
 MOST_NOTES, NOTE_CHARS = 8, 300
 NONCE_CHARS = 16
+CIRCLE_CHARS = 40  # of a line that a prompt has no reason to say twice
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,19 @@ def read_prompt(answer: str, contract: Contract) -> str:
     text = re.sub(r"^```\w*\n(.*?)\n?```$", r"\1", text, flags=re.DOTALL).strip()
     if not text:
         raise ModelRefused("the meta model returned nothing")
-    return with_labels(text, contract)
+    return with_labels(_said_once(text), contract)
+
+
+def _said_once(text: str) -> str:
+    """Without the lines that come again: some models write in circles."""
+    seen: set[str] = set()
+    lines = []
+    for line in text.split("\n"):
+        plain = line.strip()
+        if len(plain) < CIRCLE_CHARS or plain not in seen:
+            lines.append(line)
+        seen.add(plain)
+    return "\n".join(lines)
 
 
 def with_labels(prompt: str, contract: Contract) -> str:

@@ -37,7 +37,7 @@ from compiler.store import Store
 from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter
 
-META_TOKENS = 4_000
+META_TOKENS = {ANALYSE: 1_500, WRITE_PROMPT: 3_000, REFLECT: 3_000}
 
 
 def scope_of(task: Task, version: int) -> str:
@@ -335,7 +335,7 @@ class _MetaModel:
         if self.calls >= work.options.meta_calls:
             raise ModelRefused("the meta model may be asked no more")
         self.calls += 1
-        reply = await work.llm.ask(work.models.meta, messages, work._purpose, max_tokens=META_TOKENS)
+        reply = await work.llm.ask(work.models.meta, messages, work._purpose, max_tokens=META_TOKENS[dialogue])
         if dialogue not in self.dialogues:
             self.dialogues.append(dialogue)
         work._tell(dialogue.partition(".")[0], work.models.meta, f"{work.models.meta} answered")

@@ -1,7 +1,7 @@
 """A compile as it goes on: a table that grows on a terminal, plain lines elsewhere; on standard error."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -52,15 +52,8 @@ class _Table:
         self._note = line
 
     def __rich__(self) -> Group:
-        table = Table(title=f"compiling {self._task}", title_justify="left", box=None, pad_edge=False)
-        for name in ("step", "on", "what came of it"):
-            table.add_column(name, overflow="fold")
-        for name in ("calls", "USD"):
-            table.add_column(name, justify="right")
-        for step in self._steps[-SHOWN:]:
-            table.add_row(
-                step.name, step.model, step.line, str(step.calls or ""), f"{step.usd:.4f}" if step.usd else ""
-            )
+        table = steps_table(self._steps[-SHOWN:])
+        table.title, table.title_justify = f"compiling {self._task}", "left"
         spent, calls = sum(step.usd for step in self._steps), sum(step.calls for step in self._steps)
         gone = time.monotonic() - self._began
         left = max(0.0, self._options.max_minutes * 60 - gone)
@@ -80,3 +73,15 @@ def watching(task: str, options: Options) -> Iterator[Watch]:
     table = _Table(task, options)
     with Live(table, console=console, refresh_per_second=4):
         yield table
+
+
+def steps_table(steps: Sequence[Step]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("step", "on", "what came of it"):
+        table.add_column(name, overflow="fold")
+    for name in ("calls", "USD", "s"):
+        table.add_column(name, justify="right")
+    for step in steps:
+        usd = f"{step.usd:.4f}" if step.usd else ""
+        table.add_row(step.name, step.model, step.line, str(step.calls or ""), usd, f"{step.seconds:.1f}")
+    return table

@@ -154,6 +154,11 @@ def test_an_empty_reply_is_never_a_prompt(answer):
         read_prompt(answer, TEXT)
 
 
+def test_a_prompt_that_goes_in_circles_says_each_thing_once():
+    line = "Think of what the sender wants and then choose the label."
+    assert read_prompt("\n".join(["Label it.", line, "- a", line, "- a", line]), TEXT) == f"Label it.\n{line}\n- a\n- a"
+
+
 def test_labels_that_were_left_out_are_appended():
     text = read_prompt("<prompt>Say whether it is good.</prompt>", LABEL)
     assert text.startswith("Say whether it is good.")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from compiler.card import Card
 from compiler.election import elected
 from compiler.learner import Learner
 from compiler.llm import Llm
@@ -69,6 +70,35 @@ async def test_a_task_is_compiled_and_its_card_shown(cuecard, fake):
     assert "card mood@1 for fake-nano" in done.stdout
     assert "Say good or bad." in done.stdout
     assert (await cuecard("tasks")).stdout.count("mood@1") == 1
+
+
+async def test_every_step_is_shown_afterwards_with_what_it_cost(cuecard, fake):
+    fake.answers["fake-strong"] = PROMPT
+    assert "nothing was compiled for a task 'mood' yet" in (await cuecard("show", "mood", "--steps")).stderr
+    await cuecard("compile", "mood")
+    shown = (await cuecard("show", "mood", "--steps")).stdout
+    assert "write-prompt" in shown and "fake-strong answered" in shown
+    assert shown.splitlines()[-1].startswith("1 calls, $0.0")
+    (step,) = json.loads((await cuecard("show", "mood", "--steps", "--json")).stdout)
+    assert (step["name"], step["model"], step["calls"]) == ("write-prompt", "fake-strong", 1)
+
+
+async def test_why_no_card_came_of_a_compile_is_in_its_steps(cuecard, fake):
+    fake.answers["fake-strong"] = "I'm sorry, I can't."
+    await cuecard("compile", "mood")
+    assert "write-prompt" in (await cuecard("show", "mood", "--steps")).stdout
+    assert "mood has no card: " in (await cuecard("show", "mood", "--format", "text")).stderr
+
+
+async def test_a_prompt_can_be_taken_along(cuecard, fake):
+    fake.answers["fake-strong"] = PROMPT
+    await cuecard("compile", "mood")
+    text = (await cuecard("show", "mood", "--format", "text")).stdout
+    assert text.strip() == "[system]\nSay good or bad.\n\n[user]\n{input}"
+    messages = json.loads((await cuecard("show", "mood", "--format", "openai-messages")).stdout)
+    assert messages == [{"role": "system", "content": "Say good or bad."}, {"role": "user", "content": "{input}"}]
+    card = Card.from_json(json.loads((await cuecard("show", "mood", "--format", "json")).stdout))
+    assert card.program.system == "Say good or bad."
 
 
 async def test_a_card_at_hand_is_left_alone_unless_again(cuecard, fake):
