@@ -13,7 +13,7 @@ from typing import Any
 import openai
 
 from bench.quality.counting import Counting, Line, Phase, Side
-from bench.quality.evolved import VALIDATED, Evolved, evolve
+from bench.quality.evolved import VALIDATED, Calls, Evolved, Messages, evolve
 from bench.quality.results import Result
 from bench.quality.tasks import Spec, share
 from compiler.card import Card
@@ -38,8 +38,6 @@ FEW_LABELS, OTHERWISE_SHOWN = 5, 4
 LEAST = 10
 MODELS: Mapping[Side, str] = {"big": bare(LOCAL.current), "small": bare(LOCAL.cheap)}
 TOLD = re.compile(r"\b(\d+)/(\d+)\b")
-
-Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Work:
                 body |= {"max_tokens": REFLECTION_TOKENS, "temperature": openai.omit}
             return sdk.chat.completions.create(**body).choices[0].message.content or ""
 
-        with openai.OpenAI(base_url=url, api_key="none", timeout=SECONDS, max_retries=0) as sdk:
+        with openai.OpenAI(base_url=url, api_key="none", timeout=SECONDS, max_retries=2) as sdk:
             yield ask
 
 
@@ -172,10 +170,8 @@ async def evolved(work: Work) -> Found:
             return evolve(
                 work.spec,
                 work.traffic,
-                small=small,
-                big=big,
-                calls=CANDIDATE_CALLS,
-                meta_calls=META_CALLS,
+                small=Calls(small, CANDIDATE_CALLS),
+                big=Calls(big, META_CALLS),
                 validated=min(VALIDATED, len(work.traffic) // 4),
             )
 

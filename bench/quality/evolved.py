@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import openai
 from gepa.api import optimize
 from gepa.core.adapter import EvaluationBatch, GEPAAdapter
 from gepa.core.result import GEPAResult
@@ -41,22 +42,39 @@ class Trace:
     score: float
 
 
+class Calls:
+    """A model that may be asked so often. GEPA goes on after an error; `failed` is for whoever started it."""
+
+    def __init__(self, ask: Ask, left: int) -> None:
+        self._ask = ask
+        self.left = left
+        self.failed: openai.OpenAIError | None = None
+
+    def __call__(self, messages: Messages) -> str:
+        if not self.left:
+            raise OutOfCalls("no call is left")
+        self.left -= 1
+        try:
+            return self._ask(messages)
+        except openai.OpenAIError as error:
+            self.failed = error
+            raise
+
+
 class Adapter(GEPAAdapter[Example, Trace, str]):
     """The app's own request with another instruction in it, held against what the current model answered."""
 
-    def __init__(self, spec: Spec, ask: Ask, calls: int) -> None:
+    def __init__(self, spec: Spec, calls: Calls) -> None:
         self._spec = spec
-        self._ask = ask
-        self.left = calls
+        self._calls = calls
         self.over = False  # a batch was not begun
 
     def evaluate(
         self, batch: list[Example], candidate: dict[str, str], capture_traces: bool = False
     ) -> EvaluationBatch[Trace, str]:
-        if len(batch) > self.left:
+        if len(batch) > self._calls.left:
             self.over = True
-            raise OutOfCalls(f"{len(batch)} calls wanted, {self.left} left")
-        self.left -= len(batch)
+            raise OutOfCalls(f"{len(batch)} calls wanted, {self._calls.left} left")
         traces = [self._try(example, candidate[COMPONENT]) for example in batch]
         return EvaluationBatch(
             outputs=[trace.answer for trace in traces],
@@ -65,7 +83,7 @@ class Adapter(GEPAAdapter[Example, Trace, str]):
         )
 
     def _try(self, example: Example, instruction: str) -> Trace:
-        answer = self._ask(self._spec.messages(example.input, instruction))
+        answer = self._calls(self._spec.messages(example.input, instruction))
         return Trace(example, answer, share(self._spec, answer, example.expected))
 
     def make_reflective_dataset(
@@ -87,18 +105,6 @@ def _feedback(trace: Trace) -> str:
     return f"This answer is wrong. The right answer, to the letter, is: {trace.example.expected}"
 
 
-class _Meta:
-    def __init__(self, ask: Ask, calls: int) -> None:
-        self._ask = ask
-        self.left = calls
-
-    def __call__(self, prompt: str | Messages) -> str:
-        if not self.left:
-            raise OutOfCalls("no call of the meta model is left")
-        self.left -= 1
-        return self._ask([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
-
-
 class _Log:
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -107,23 +113,30 @@ class _Log:
         self.lines.append(message[:LOG_CHARS])
 
 
-def evolve(
-    spec: Spec, examples: Sequence[Example], *, small: Ask, big: Ask, calls: int, meta_calls: int, validated: int
-) -> Evolved:
-    """Blocks: call it in a thread. `examples`: the app's texts with the current model's answers, oldest first."""
-    adapter, meta, log = Adapter(spec, small, calls), _Meta(big, meta_calls), _Log()
+def evolve(spec: Spec, examples: Sequence[Example], *, small: Calls, big: Calls, validated: int) -> Evolved:
+    """Blocks: call it in a thread. `examples`: the app's texts with the current model's answers, oldest first.
+
+    Raises what the OpenAI SDK raises: an instruction that was sought without a model is none.
+    """
+    adapter, log = Adapter(spec, small), _Log()
+
+    def reflect(prompt: str | Messages) -> str:
+        return big([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
+
     found: GEPAResult[str, int] = optimize(
         seed_candidate={COMPONENT: spec.instruction},
         trainset=[*examples[:-validated]],
         valset=[*examples[-validated:]],
         adapter=adapter,
-        reflection_lm=meta,
-        max_metric_calls=calls,
-        stop_callbacks=[lambda state: adapter.over or not meta.left],
+        reflection_lm=reflect,
+        max_metric_calls=small.left,
+        stop_callbacks=[lambda state: bool(adapter.over or not big.left or small.failed or big.failed)],
         logger=log,
         raise_on_exception=False,
         track_best_outputs=False,
         seed=SEED,
     )
+    if failed := small.failed or big.failed:
+        raise failed
     best = found.candidates[found.best_idx]
     return Evolved(best[COMPONENT], found.val_aggregate_scores[found.best_idx], tuple(log.lines))

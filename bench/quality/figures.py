@@ -63,8 +63,10 @@ def bars(found: Measured) -> list[Bar]:
     near = [task for task, (card, _, current) in intents.items() if _more(current, card) <= NEAR]
     below = [task for task, (card, plain, _) in compiled.items() if chance_of_fewer(card.right, plain.right) < NOISE]
     return [
-        _counted(f"intent tasks with {GAIN:.0%} more right than the plain prompt", gained, GAINED, bool(intents)),
-        _counted(f"intent tasks at most {NEAR:.0%} under the current model", near, NEAR_TASKS, bool(intents)),
+        _counted(f"intent tasks {100 * GAIN:.0f} points over the plain prompt", gained, GAINED, bool(intents)),
+        _counted(
+            f"intent tasks at most {100 * NEAR:.0f} points under the current model", near, NEAR_TASKS, bool(intents)
+        ),
         Bar(
             "tasks under the plain prompt beyond noise",
             "0",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import openai
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -15,7 +16,7 @@ from bench.quality import tasks
 from bench.quality.__main__ import Run
 from bench.quality.arms import ARMS, META_CALLS, MODELS, Work, best_told, measure, shown
 from bench.quality.counting import Counting, Line, Tally
-from bench.quality.evolved import COMPONENT, Adapter, OutOfCalls, evolve
+from bench.quality.evolved import COMPONENT, Adapter, Calls, OutOfCalls, evolve
 from bench.quality.figures import bars, chance_of_fewer, wilson
 from bench.quality.generated import MONTHS, appointment, order, sentence, sum_of_five, unique
 from bench.quality.report import as_json, quality, searches, verdicts
@@ -236,10 +237,11 @@ def test_gepas_adapter_scores_against_what_was_recorded_and_begins_no_batch_over
         asked.append(messages)
         return "German"
 
-    adapter = Adapter(EASY, ask, calls=5)
+    calls = Calls(ask, 5)
+    adapter = Adapter(EASY, calls)
     batch = [example("Ein Satz."), example("Une phrase.")]
     found = adapter.evaluate(batch, {COMPONENT: "Say which."}, capture_traces=True)
-    assert (found.scores, found.outputs, adapter.left) == ([1.0, 0.0], ["German", "German"], 3)
+    assert (found.scores, found.outputs, calls.left) == ([1.0, 0.0], ["German", "German"], 3)
     assert asked[0][0]["content"] == "Say which.\nSentence: Ein Satz."
     told = adapter.make_reflective_dataset({}, found, [COMPONENT])[COMPONENT]
     assert told[0]["Feedback"] == "This answer is right." and "French" in told[1]["Feedback"]
@@ -265,10 +267,23 @@ def test_gepa_takes_a_better_instruction_and_keeps_to_its_calls(calls, most_meta
         seen["big"] += 1
         return "```\nBetter.\n```" if seen["big"] > 1 else "```\nWorse.\n```"
 
-    found = evolve(EASY, examples, small=small, big=big, calls=calls, meta_calls=most_meta, validated=10)
+    found = evolve(EASY, examples, small=Calls(small, calls), big=Calls(big, most_meta), validated=10)
     assert found.instruction == "Better." and found.score == 1.0
     assert seen["small"] <= calls and seen["big"] <= most_meta
     assert any("Iteration" in line for line in found.told)
+
+
+def test_an_instruction_that_was_sought_without_a_model_is_none():
+    def ask(messages):
+        if "Better" in str(messages):
+            raise openai.OpenAIError("gone")
+        return "Klingon"
+
+    examples = [Example(text, gold) for text, gold in unique(sentence, "x", 40)]
+    big = Calls(lambda messages: "```\nBetter.\n```", 8)
+    with pytest.raises(openai.OpenAIError, match="gone"):
+        evolve(EASY, examples, small=Calls(ask, 100), big=big, validated=10)
+    assert big.left == 7
 
 
 def run_in(folder: Path) -> Run:
