@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -22,8 +23,12 @@ from bench.quality.generated import MONTHS, appointment, order, sentence, sum_of
 from bench.quality.report import as_json, quality, searches, verdicts
 from bench.quality.results import Result, Results
 from bench.quality.tasks import BY_NAME, SPECS, agrees, share
+from compiler.card import Card
 from compiler.errors import CompileFailed
 from compiler.example import Example
+from compiler.llm import Purpose
+from compiler.program import Prompt
+from compiler.task import Contract
 from proxy.demo.setting import LOCAL
 from tests.fake_upstream import FakeUpstream, Fault
 
@@ -321,15 +326,26 @@ async def test_a_task_without_a_card_is_answered_by_the_current_model(fake, coun
     assert not fake.calls
 
 
-async def test_the_card_is_compiled_through_the_counting_door_and_asked_with_its_program(
-    fake, counting, monkeypatch, tmp_path
-):
-    fake.answers |= {MODELS["big"]: "<prompt>Say the language.</prompt>", MODELS["small"]: right_language}
-    traffic = [Example(text, gold) for text, gold in unique(sentence, "language", 60)]
-    one = await measure(Work(EASY, counting, traffic), "card", unique(sentence, "language", 66)[60:], None)
-    assert (one.meta.calls and one.candidate.calls) or not one.rewritten
-    assert one.program["task"] == "language" and one.winner and one.accuracy == 1.0
-    assert one.breached == (False,) * 6
+async def test_what_a_compile_asks_is_counted_and_its_program_answers(fake, counting, monkeypatch):
+    async def compiled(task, examples, models, *, options, llm, on_step) -> Card:
+        purpose = Purpose(task.name, "compile", "compile:x", 1.0)
+        for model in (models.meta, *models.production):
+            await llm.ask(model, Prompt("").messages(examples[0].input), purpose, max_tokens=5)
+        on_step(f"{task.name}: 18/20")
+        program = Prompt("Say the language.")
+        contract = Contract("label", labels=("French", "German"))
+        made = "2026-11-27T00:00:00"
+        return Card(task.name, 1, task.definition(), "m", program, contract, "rules", 1, 1, made, 0.1)
+
+    monkeypatch.setattr("bench.quality.arms.compile", compiled)
+    fake.answers |= {MODELS["big"]: "told", MODELS["small"]: right_language}
+    gold = [*SENTENCES.items()]
+    one = await measure(Work(EASY, counting, [example("Ein Satz.")]), "card", gold, None)
+    assert (one.meta.calls, one.candidate.calls, one.gold.calls) == (1, 1, 3)
+    assert (one.winner, one.rewritten, one.best, one.accuracy) == ("rules", True, 0.9, 1.0)
+    assert one.breached == (False, False, True), "English is no label of its contract"
+    assert one.program["task"] == "language"
+    assert fake.calls[-1].json["messages"] == Prompt("Say the language.").messages(EASY.input("A sentence."))
 
 
 def test_the_command_tells_what_is_kept_without_asking_a_model(tmp_path):
@@ -342,3 +358,49 @@ def test_the_command_tells_what_is_kept_without_asking_a_model(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text())["tasks"]["language"]["plain"]["right"] == 20
     command.forget(results, ["language"], list(ARMS))
     assert not (tmp_path / "language").exists()
+
+
+def test_a_run_measures_every_arm_tells_it_and_goes_on_where_one_was_ended(tmp_path, monkeypatch):
+    gold = dict(unique(order, "orders", 180))
+    asked: list[str] = []
+
+    def big(request: dict) -> str:
+        text = request["messages"][-1]["content"]
+        asked.append(text)
+        found = gold.get(text.partition("Note: ")[2])
+        return found or (right_language(request) if text.startswith(EASY.instruction) else "<prompt>Do it.</prompt>")
+
+    def small(request: dict) -> str:
+        text = request["messages"][-1]["content"]
+        asked.append(text)
+        return gold.get(text.partition("Note: ")[2], "{}") if len(request["messages"]) > 2 else "German"
+
+    @asynccontextmanager
+    async def models(cache: Path):
+        async with FakeUpstream() as fake:
+            fake.answers |= {MODELS["big"]: big, MODELS["small"]: small}
+            counting = Counting({"big": fake.url, "small": fake.url}, LOCAL.prices)
+            async with counting.serving():
+                yield counting
+
+    monkeypatch.setattr(command, "models", models)
+    given = ["--task", "orders", "--task", "language", "--out", str(tmp_path), "--traffic", "48", "--gold", "6"]
+
+    def told(*more: str) -> str:
+        done = CliRunner().invoke(command.main, [*given, *more], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.output
+
+    first = told("--arm", "plain", "--arm", "demonstrations")
+    assert "demonstrations" in first and "gepa" not in first.partition("Bars")[0]
+    before = len(asked)
+    told()
+    assert {path.stem for path in (tmp_path / "orders").glob("*.json")} == {"traffic", *ARMS}
+    before = len(asked)
+    shown = told("--json", str(tmp_path / "figures.json"))
+    assert len(asked) == before and "orders" in shown
+    figures = json.loads((tmp_path / "figures.json").read_text())["tasks"]
+    assert figures["orders"]["incumbent"]["right"] == figures["orders"]["demonstrations"]["right"] == 6
+    assert 0 < figures["language"]["gepa"]["candidate"]["calls"] <= 200
+    assert 0 < figures["language"]["gepa"]["meta"]["calls"] <= META_CALLS
+    assert figures["language"]["card"]["candidate"]["calls"] + figures["language"]["card"]["meta"]["calls"] > 0
