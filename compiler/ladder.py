@@ -272,7 +272,8 @@ class Ladder:
         found = self.found
         found.holdout, found.usd_per_call = self._holdout, self.incumbent_usd
         final = self.marker.judge is None or self._judged  # no judge may yet call a difference a tie
-        if final and _futile(found.marks, self.margin):  # on what it was chosen by: elsewhere it can only be worse
+        chosen_by = found.marks if final else []  # elsewhere it can only be worse
+        if _futile(chosen_by, self.margin):
             found.hopeless = f"loses {_lost(found.marks)} of {len(found.marks)} with {found.best.name!r}"
             return
         try:
@@ -281,7 +282,7 @@ class Ladder:
                 if self.marker.allowance.left < len(block) * (1 + VERDICT_CALLS * (self.marker.judge is not None)):
                     break
                 found.sealed += await self.marker.sealed(found.best.prompt, block)
-                if _futile(found.sealed, self.margin):
+                if _futile([*chosen_by, *found.sealed], self.margin):
                     found.hopeless = f"loses {_lost(found.sealed)} of {len(found.sealed)} sealed examples"
                     break
         except BudgetExceeded as error:

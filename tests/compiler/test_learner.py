@@ -416,6 +416,6 @@ async def test_a_task_that_no_model_can_do_is_kept_for_a_week_and_its_looks_are_
     state = registry.state("mood")
     assert state.stage == "kept" and "no cheaper model is good enough" in state.reason
     assert state.retry_at > time.time() + 0.9 * WEEK
-    assert Proofs(registry.store).begun("mood") == 0, "without a judge the sealed examples stayed sealed"
+    assert Proofs(registry.store).begun("mood") == 2, "each model's sealed examples were looked at"
     assert llm.budget.spent(f"budget:{scope_of(registry.task('mood'), 1)}") == 0, "the next one may spend as much"
     assert registry.store.keys("memo:") == []
