@@ -11,6 +11,7 @@ from compiler.ledger import Charge, Ledger, Tally
 from compiler.store import Store
 
 PROOFS = "proofs"  # all proofs of a day share this account
+OFFLINE = "prove"  # of all that is done for one log, compiles included
 KEEP_SECONDS = 8 * 24 * 3_600
 
 
@@ -46,6 +47,7 @@ class Budget:
                         f"the next call may cost ${usd:.4f}, and ${used:.4f} of the "
                         f"${cap:.2f} {self._named(account)} are spent or reserved",
                         scope="day" if account == self.day() else "compile",
+                        account=account.removeprefix("budget:"),
                     )
             for account in caps:
                 held = self._account(account)
@@ -78,6 +80,8 @@ class Budget:
             return "a day"
         if account.startswith(f"budget:{PROOFS}:"):
             return "that all proofs may cost in a day"
+        if account.startswith(f"budget:{OFFLINE}:"):
+            return "that a log's proof may cost"
         return "a task's proof in a day" if account.startswith("budget:proof:") else "a compile"
 
     def day(self) -> str:
