@@ -4,14 +4,16 @@ scoring and evidence. The door to the models keeps every answer; killed and begu
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from compiler.budget import KEEP_SECONDS
 from compiler.card import Card
-from compiler.errors import CalibrationFailed, ModelBusy, ModelFailed
+from compiler.errors import BudgetExceeded, CalibrationFailed, ModelBusy, ModelFailed
 from compiler.evidence import TRUSTED, Evidence
 from compiler.judge import Judge, judge_for, scoring_of, secret
 from compiler.llm import Llm, Purpose
@@ -24,6 +26,7 @@ from compiler.task import Task
 
 CALIBRATED_ON = 200  # requests, the first: the same ones when the log has grown
 TRIES = 3  # of one pair, while its model answers others
+PROBES = 4  # pairs that are asked to find out whether it does
 WORST = 50  # pairs that are remembered
 
 End = Literal["proven", "worse", "dear", "unsure", "broken"]
@@ -128,14 +131,14 @@ class Backtest:
 
     async def _batch(self, batch: Sequence[Observation]) -> list[Ran]:
         """All of them, in their order."""
-        positions = range(self.proof.position + 1, self.proof.position + 1 + len(batch))
+        at = self.proof.position + 1
+        others = enumerate(self.observed[self.first + at - 1 + len(batch) :], at + len(batch))
         before = self.llm.answered.copy()
-        pairs = [*zip(positions, batch, strict=True)]
-        found = await asyncio.gather(*(self._one(*pair) for pair in pairs), return_exceptions=True)
-        done = []
-        for pair, result in zip(pairs, found, strict=True):
-            done.append(result if isinstance(result, Ran) else await self._alone(*pair, result, before))
-        return done
+        found = await asyncio.gather(*(self._one(at + i, one) for i, one in enumerate(batch)), return_exceptions=True)
+        return [
+            result if isinstance(result, Ran) else await self._alone(at + i, one, result, others, before)
+            for i, (one, result) in enumerate(zip(batch, found, strict=True))
+        ]
 
     async def _one(self, position: int, observation: Observation, *, last: bool = False) -> Ran:
         patient = self.proof.timed and position % TIMED_IN != 0
@@ -145,24 +148,38 @@ class Backtest:
         return ran if observation.seconds > 0 else ran._replace(seconds=None)
 
     async def _alone(
-        self, position: int, observation: Observation, problem: BaseException, before: Counter[str]
+        self,
+        position: int,
+        observation: Observation,
+        problem: BaseException,
+        others: Iterator[tuple[int, Observation]],
+        before: Counter[str],
     ) -> Ran:
         """One that did not come through beside the others: for want of room in the purse, which may be there now, or
         because of a model. A pair that a model fails while it answers others is given up, and that is remembered."""
         for turn in range(TRIES):
-            if turn == TRIES - 1 and self._own_fault(problem, before):
-                self.store.put(self._given_up(position), True, expire=KEEP_SECONDS)
+            if isinstance(problem, ModelFailed) and not isinstance(problem, ModelBusy):
+                if not await self._answers(problem.model, others, before):
+                    break
+                if turn == TRIES - 1:
+                    self.store.put(self._given_up(position), True, expire=KEEP_SECONDS)
             try:
                 return await self._one(position, observation)
             except ModelFailed as error:
                 problem = error
         raise problem
 
-    def _own_fault(self, problem: BaseException, before: Counter[str]) -> bool:
-        """The pair's: whoever failed it answers others."""
-        if not isinstance(problem, ModelFailed) or isinstance(problem, ModelBusy):
-            return False
-        return self.llm.answered[problem.model] > before[problem.model]
+    async def _answers(self, model: str, others: Iterator[tuple[int, Observation]], before: Counter[str]) -> bool:
+        """Whether it answers another pair, one that nobody has asked yet; that answer is kept for its turn. Where no
+        other is left, whether it did since `before`."""
+        answered, asked = self.llm.answered[model], 0
+        for position, observation in islice(others, PROBES):
+            asked += 1
+            with suppress(BudgetExceeded, ModelFailed):
+                await self._one(position, observation)
+            if self.llm.answered[model] > answered:
+                return True
+        return not asked and answered > before[model]
 
     def _given_up(self, position: int) -> str:
         return f"given-up:{self.purpose.scope}:{self.card.label}:{position}"
@@ -191,13 +208,11 @@ def verdict(proof: Proof, left: int) -> Ended | None:
 
 def hopeless(proof: Proof, left: int) -> bool:
     """Whether the pairs that are left can't show enough, even if not one of them differs; where a judge may find some
-    better, nor if they come out like the others."""
+    better, nor if they come out like the others. Not said of a few: how many more it takes is told from them."""
     loss, k = proof.evidence.loss, proof.evidence.k
-    if loss.in_reach(_target(proof), k, left):
+    if proof.pairs < PROMISING or loss.in_reach(_target(proof), k, left):
         return False
-    if proof.scoring.judge is None:
-        return True
-    return proof.pairs >= PROMISING and loss.wanted(_target(proof), k) > proof.pairs + left
+    return proof.scoring.judge is None or loss.wanted(_target(proof), k) > proof.pairs + left
 
 
 def _target(proof: Proof) -> float:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
 from proxy.progress import progress
 from proxy.settings import Settings
-from proxy.terminal import complaints, config_option, json_option, show_task
+from proxy.terminal import complaints, config_option, json_option, quiet, show_task
 
 STEPS = 2 + len(CANDIDATES)  # the meta model's prompt, each candidate's score, the choice
 POLL_SECONDS = 0.2
@@ -68,9 +67,8 @@ def _view(registry: Registry, name: str) -> TaskView:
 @click.argument("task")
 def command(config: Path | None, as_json: bool, again: bool, task: str) -> None:
     """Compile one task now, and show its card. With a server running, its learner does it."""
-    logging.getLogger("cuecard.learner").setLevel(logging.ERROR)  # its reason is shown below
     try:
-        with complaints(), progress(task, STEPS) as step:
+        with quiet("cuecard.learner"), complaints(), progress(task, STEPS) as step:
             view = asyncio.run(compile_task(load_settings(config), task, again=again, on_step=step))
     except KeyboardInterrupt:
         click.echo("stopped; it goes on where it was when you compile again, or when a server starts", err=True)

@@ -1,5 +1,6 @@
 """What the commands share at a terminal: options, complaints, and how a task is shown."""
 
+import logging
 import math
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,18 @@ def dollars(_context: click.Context, _option: click.Parameter, value: float) -> 
     if not 0 < value < math.inf:
         raise click.BadParameter("write a number of dollars, more than 0")
     return value
+
+
+@contextmanager
+def quiet(name: str = "cuecard") -> Iterator[None]:
+    """Of a log only errors are shown: what it would say is on the screen already."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

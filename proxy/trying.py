@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from proxy.configfile import load_settings
 from proxy.progress import progress
 from proxy.settings import Settings
 from proxy.showing import wrapped
-from proxy.terminal import INTERRUPTED, complaints, config_option, dollars, json_option
+from proxy.terminal import INTERRUPTED, complaints, config_option, dollars, json_option, quiet
 from proxy.tryout import Tryout
 
 
@@ -31,8 +30,7 @@ from proxy.tryout import Tryout
 @click.argument("task")
 def command(config: Path | None, as_json: bool, calls: int, max_usd: float, task: str) -> None:
     """Run a task's card on its newest recorded inputs, off the path, and show both answers side by side."""
-    logging.getLogger("cuecard").setLevel(logging.ERROR)
-    with complaints():
+    with quiet(), complaints():
         settings = load_settings(config)
         with Store(settings.store.folder) as store:
             found = _tried(settings, store, task, calls, max_usd)

@@ -62,23 +62,23 @@ class Sorting:
     key: bytes | None  # that requests are redacted by
     dear: Callable[[Requests], str | None]
 
-    def sort(self, found: Mapping[str, Requests]) -> tuple[list[Case], list[Untried]]:
+    def sort(self, found: Mapping[str, Requests], continued: Counter[str]) -> tuple[list[Case], list[Untried]]:
         """The dearest first."""
         cases, untried = [], []
         for name, requests in sorted(found.items(), key=lambda one: (-one[1].usd, -one[1].calls, one[0])):
-            case = self._case(name, requests)
+            case = self._case(name, requests, continued[name])
             if isinstance(case, Case):
                 cases.append(case)
             else:
                 untried.append(Untried(name, requests, case))
         return cases, untried
 
-    def _case(self, name: str, requests: Requests) -> Case | str:
+    def _case(self, name: str, requests: Requests, continued: int) -> Case | str:
         """Why not, in words for the operator."""
         template = self.template(requests.match.id)
         if reason := unfit([template]):
             return reason
-        if requests.continued >= CONVERSATIONS:
+        if continued >= CONVERSATIONS:
             return CONVERSATION
         if reason := self.dear(requests):
             return reason

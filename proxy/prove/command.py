@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from proxy.replay.replay import Replay
 from proxy.savings import possible_of, seen_of, terms_of
 from proxy.settings import Settings
 from proxy.share import read_share
-from proxy.terminal import INTERRUPTED, complaints, config_option, dollars, json_option
+from proxy.terminal import INTERRUPTED, complaints, config_option, dollars, json_option, quiet
 
 FOLDER = "prove"
 LARGEST = 0.33  # nothing is served over three times it, which has to be under 1
@@ -101,8 +100,7 @@ def command(
 
     LOG is a file, a folder, or `-`, as for `cuecard replay`. Run again with the same log, it goes on where it was.
     """
-    logging.getLogger("cuecard").setLevel(logging.ERROR)
-    with stopping(), complaints(), log_complaints():
+    with quiet(), stopping(), complaints(), log_complaints():
         settings = _settings(config, max_loss, max_loss_text)
         refuse_unwritable(html)
         with found(log, sys.stdin.buffer) as files:
@@ -156,7 +154,7 @@ def _proven(read: _Read, settings: Settings, folder: Path, max_usd: float) -> Re
             key=secret(store) if settings.capture.redact else None,
             dear=_dear(read.outcome, settings),
         )
-        cases, untried = sorting.sort(read.traffic.of)
+        cases, untried = sorting.sort(read.traffic.of, read.traffic.continued)
         proving = Proving(settings, store, kept, read.traffic.mark, max_usd, read.outcome.days, shown_proof)
         try:
             asyncio.run(proving.run(cases))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from compiler.backtest import Backtest, Ended
 from compiler.budget import OFFLINE, Budget
 from compiler.card import Card
-from compiler.errors import BudgetExceeded, CompileFailed, JudgeIsArm, ModelFailed, NotNow
+from compiler.errors import BudgetExceeded, CompileFailed, JudgeIsArm, ModelFailed, ModelRefused, NotNow
 from compiler.judge import check
 from compiler.llm import Llm, Purpose
 from compiler.models import Models
@@ -92,6 +92,8 @@ class _One:
         try:
             card = self.card = self.case.begun.card if self.case.begun else await self._compiled(shown)
         except CompileFailed as error:
+            if isinstance(error.__cause__, ModelFailed) and not isinstance(error.__cause__, ModelRefused):
+                raise error.__cause__ from error
             return self.result("fail", f"not compiled: {error}")
         except BudgetExceeded as error:
             if error.account == self.of.account:

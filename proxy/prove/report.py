@@ -87,7 +87,7 @@ class Report:
             ],
             "no_task": [group.to_json() for group in self.groups],
             "saving_usd_month": self.month,
-            "costs": [cost._asdict() for cost in self.costs],
+            "costs": [{k: v for k, v in cost._asdict().items() if k != "task"} for cost in self.costs],
             "usd": self.usd,
             "max_usd": self.max_usd,
         }

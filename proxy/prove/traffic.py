@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from compiler.observation import ENDED, WHO_ASKED, Observation
 from compiler.recognition.structure import structure_key, texts_of
 from compiler.recorded import continued
 from proxy.answer import Answer, whole_answer
+from proxy.replay.logged import LoggedCall
 from proxy.replay.mining import Mining
 from proxy.replay.recogniser import Match
 from proxy.replay.replay import Added
@@ -28,14 +29,11 @@ class _Kept(NamedTuple):
 
 @dataclass
 class Requests:
-    """Of one task. `calls`: all that were answered, and what they cost; `unknown`: those whose cost nobody knows.
-    `continued`: how often one went on as a conversation."""
+    """Of one task. `calls`: all that were answered, and what they cost."""
 
     match: Match
     calls: int = 0
     usd: float = 0.0
-    unknown: int = 0
-    continued: int = 0
     _newest: list[_Kept] = field(default_factory=list)
 
     @property
@@ -50,7 +48,6 @@ class Requests:
     def count(self, cost: float | None) -> None:
         self.calls += 1
         self.usd += cost or 0.0
-        self.unknown += cost is None
 
     def keep(self, observation: Observation, order: int, size: int) -> int:
         """By how many characters more is kept."""
@@ -63,10 +60,12 @@ class Requests:
 
 
 class Traffic:
-    """Told of every call of a log, in its order. `mark`: the same for the same log, also when it has grown."""
+    """Told of every call of a log, in its order. `mark`: the same for the same log, also when it has grown.
+    `continued`: how often a task's request went on as a conversation."""
 
     def __init__(self, mining: Mining) -> None:
         self.of: dict[str, Requests] = {}  # by the task's name, its values' variants apart
+        self.continued = Counter[str]()
         self.mark = ""
         self._mining = mining
         self._calls = 0
@@ -77,10 +76,13 @@ class Traffic:
         if not self.mark:
             call = added.call
             self.mark = hashlib.sha256(json_bytes([call.request, call.response, call.time])).hexdigest()[:16]
-        if added.reason == "multi_turn":
-            self._go_on(added)
-        elif added.match and not added.match.catch_all:
+        if _has_answers(added.call) and (name := self._began_as(added)):
+            self.continued[name] += 1
+        if added.match and not added.match.catch_all:
             self._keep(added, added.match)
+
+    def _began_as(self, added: Added) -> str | None:
+        return continued(_observation(added, "", Answer()), self._mining.recognition, ())
 
     def _keep(self, added: Added, match: Match) -> None:
         requests = self._of(match)
@@ -94,18 +96,14 @@ class Traffic:
         while self._chars > MOST_CHARS:
             self._chars -= max(self.of.values(), key=lambda one: one.chars).drop()
 
-    def _go_on(self, added: Added) -> None:
-        """One that a request of a task went on as."""
-        name = continued(_observation(added, "", Answer()), self._mining.recognition, ())
-        for requests in self._named(name):
-            requests.continued += 1
-
-    def _named(self, name: str | None) -> Iterator[Requests]:
-        if name in self.of:
-            yield self.of[name]
-
     def _of(self, match: Match) -> Requests:
         return self.of.setdefault(match.variant or match.name, Requests(match))
+
+
+def _has_answers(call: LoggedCall) -> bool:
+    messages = call.request.get("messages")
+    found = messages if isinstance(messages, list) else []
+    return any(isinstance(message, dict) and message.get("role") == "assistant" for message in found)
 
 
 def _observation(added: Added, template: str, answer: Answer) -> Observation:

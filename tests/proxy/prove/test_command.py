@@ -1,12 +1,17 @@
 """`cuecard prove` as a person or a script meets it, over a fake upstream."""
 
 import re
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.learned import TOXIC
-from tests.proxy.prove.conftest import TOXIC_NAME, URGENT_NAME, billed, calls, logged, right
+from tests.conftest import PRICES
+from tests.fake_upstream import FakeUpstream, Fault
+from tests.judging import prefers
+from tests.learned import SUMMARY, TOXIC, mails
+from tests.proxy.prove.conftest import TOXIC_NAME, URGENT_NAME, billed, call_of, calls, logged, only_toxic, right
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ async def test_one_task_passes_and_the_other_fails(told, log, fake):
     assert good["loss_bound"] <= good["max_loss"] == 0.1
     assert (good["examples"], good["differing"], good["models"]["candidate"]) == (25, 0, "fake-nano")
     assert good["pairs"] < 75, "no more than it takes"
-    assert "more like them would not help" in bad["reason"] and bad["pairs_wanted"] == "never"
+    assert bad["reason"] == f"worse than your model by more than the margin ({bad['pairs']} pairs)"
     assert {pair["candidate"] for pair in bad["worst"]} == {"later"}
     assert found["exit_code"] == 1
     assert found["usd"] == pytest.approx(billed(fake)) == sum(cost["usd"] for cost in found["costs"])
@@ -59,3 +64,282 @@ async def test_the_max_loss_can_be_given(told, log):
     found = await told("log.jsonl", "--max-loss", "30%", code=1)
     assert found["tasks"][0]["max_loss"] == 0.3
     assert found["tasks"][0]["pairs"] < 40
+
+
+# Money
+
+
+@pytest.mark.parametrize("usd", [0.001, 0.0095, 0.0101, 0.0107])
+async def test_it_never_pays_a_cent_more_than_was_said(told, log, fake, usd):
+    found = await told("log.jsonl", "--max-usd", str(usd), code=4)
+    assert billed(fake) <= usd and found["usd"] <= usd
+    assert found["tasks"][-1]["verdict"] == "stopped"
+    assert found["tasks"][-1]["reason"] == f"the next call could have passed --max-usd (${usd:g})"
+
+
+async def test_all_runs_on_a_log_are_paid_out_of_one_purse(told, log, fake):
+    await told("log.jsonl", "--max-usd", "0.0101", code=4)
+    await told("log.jsonl", "--max-usd", "0.0101", code=4)
+    assert billed(fake) <= 0.0101
+    first = len(fake.calls)
+    found = await told("log.jsonl", "--max-usd", "1", code=1)
+    assert [task["verdict"] for task in found["tasks"]] == ["pass", "fail"]
+    assert found["usd"] == pytest.approx(billed(fake)), "the earlier runs' too"
+    assert len(fake.calls) > first
+    asked = [call.body for call in fake.calls]
+    assert len(asked) == len(set(asked)), "nothing is paid twice"
+
+
+async def test_run_again_it_says_the_same_unpaid(told, log, fake):
+    first = await told("log.jsonl", code=1)
+    asked = len(fake.calls)
+    assert await told("log.jsonl", code=1) == first
+    assert len(fake.calls) == asked
+
+
+async def test_with_a_longer_log_the_same_proof_goes_on(told, tmp_path, fake):
+    logged(tmp_path / "log.jsonl", calls(TOXIC, 80))
+    fake.answers["fake-nano"] = lambda body: (
+        "no" if body["messages"][-1]["content"].endswith(("case 925", "case 1036")) else right(body)
+    )
+    found = await told("log.jsonl", code=1)
+    (task,) = found["tasks"]
+    assert re.search(r"not enough pairs to tell: \d+ pairs show at most 1\d\.\d % worse", task["reason"])
+    needed = int(re.search(r"about (\d+) more", task["reason"])[1])
+    compiled, before = len(fake.calls_to("fake-strong")), {call.body for call in fake.calls}
+    logged(tmp_path / "log.jsonl", calls(TOXIC, 80 + needed + 20))
+    found = await told("log.jsonl")
+    (task,) = found["tasks"]
+    assert (task["verdict"], task["proof_number"], task["examples"]) == ("pass", 1, 20)
+    assert len(fake.calls_to("fake-strong")) == compiled
+    assert len([call for call in fake.calls if call.body in before]) == len(before)
+    assert found["usd"] == pytest.approx(billed(fake))
+
+
+async def test_another_margin_is_another_proof_of_the_same_card(told, tmp_path, fake):
+    logged(tmp_path / "log.jsonl", calls(TOXIC, 200))
+    await told("log.jsonl")
+    asked = len(fake.calls)
+    (task,) = (await told("log.jsonl", "--max-loss", "0.2"))["tasks"]
+    assert (task["verdict"], task["proof_number"]) == ("pass", 2)
+    assert any("each one begun makes the next one's bar higher" in note for note in task["notes"])
+    assert len(fake.calls) == asked
+
+
+# What is not tried
+
+
+async def test_what_can_not_be_tried_is_listed_and_costs_nothing(told, prove, tmp_path, fake, page):
+    few = calls(TOXIC, 30)
+    logged(tmp_path / "log.jsonl", few)
+    found = await told("log.jsonl", code=3)
+    assert found["tasks"] == [] and fake.calls == []
+    (one,) = found["untried"]
+    assert (one["task"], one["requests"]) == (TOXIC_NAME, 30)
+    assert re.match(
+        r"too few requests: 30, of which 20 are for the compile; a proof takes 60 more at least", one["reason"]
+    )
+    assert found["verdict"].startswith("No task of this log could be tried")
+    assert one["reason"] in page().replace("&#39;", "'")
+    assert "too few requests" in (await prove("log.jsonl", code=3)).stdout
+
+
+async def test_a_model_that_is_no_cheaper_is_not_tried(told, tmp_path, fake, settings):
+    settings["prices"]["fake-nano"] = settings["prices"]["fake-strong"]
+    logged(tmp_path / "log.jsonl", calls(TOXIC))
+    found = await told("log.jsonl", code=3)
+    assert found["untried"][0]["reason"] == "the cheapest model costs no less here"
+
+
+async def test_what_goes_on_as_conversations_is_left_alone(told, tmp_path, fake):
+    first = calls(TOXIC)
+    later = [
+        call_of(
+            {
+                **call["request"],
+                "messages": [
+                    *call["request"]["messages"],
+                    {"role": "assistant", "content": "no"},
+                    {"role": "user", "content": "Sure?"},
+                ],
+            },
+            call["time"] + 1,
+            "yes",
+        )
+        for call in first[:3]
+    ]
+    logged(tmp_path / "log.jsonl", first, later)
+    found = await told("log.jsonl", code=3)
+    assert [one["reason"] for one in found["untried"]] == [
+        "its requests go on as conversations, which no card serves yet",
+        "it has several turns",
+    ]
+
+
+async def test_data_in_a_system_prompt_is_left_alone(told, tmp_path, fake):
+    told_before = zip(calls(TOXIC), islice(mails(), 200, 300), strict=True)
+    data = [with_system(call, f"What the customer wrote before: {text}.") for call, text in told_before]
+    logged(tmp_path / "log.jsonl", data)
+    found = await told("log.jsonl", code=3)
+    assert found["untried"][0]["reason"] == "its system prompt holds data"
+    assert fake.calls == []
+
+
+def with_system(call: dict[str, Any], system: str) -> dict[str, Any]:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": "Is it toxic?"}]
+    return {**call, "request": {**call["request"], "messages": messages}}
+
+
+async def test_what_offers_tools_is_of_no_task(told, tmp_path, fake):
+    tools = [{"type": "function", "function": {"name": "answer", "parameters": {}}}]
+    log = [{**call, "request": {**call["request"], "tools": tools}} for call in calls(TOXIC)]
+    logged(tmp_path / "log.jsonl", log)
+    found = await told("log.jsonl", code=3)
+    assert [(group["reason"], group["calls"]) for group in found["no_task"]] == [("tools", 100)]
+
+
+# A judge
+
+
+class Judged:
+    """A log of summaries, a judge and a candidate whose answers it finds as good, or worse."""
+
+    def __init__(self, tmp_path: Path, settings: dict[str, Any], fake: FakeUpstream) -> None:
+        settings["models"]["judge"] = "fake-mini"
+        self.log = logged(
+            tmp_path / "log.jsonl",
+            [{**call, "response": said(call, "Summary of ")} for call in calls(SUMMARY, 200)],
+        )
+        fake.answers |= {"fake-nano": summary("In short: "), "fake-strong": summary("Summary of ")}
+        fake.answers["fake-mini"] = prefers(lambda a, b: goodness(a) - goodness(b))
+
+
+def said(call: dict[str, Any], before: str) -> dict[str, Any]:
+    text = summary(before)(call["request"])
+    return {**call["response"], "choices": [{"message": {"role": "assistant", "content": text}}]}
+
+
+def summary(before: str):
+    return lambda body: f"{before}{body['messages'][-1]['content'].split('Mail: ')[-1]}. It has to be answered soon."
+
+
+def goodness(answer: str) -> int:
+    return int(answer.startswith(("Summary of", "In short")) and "soon" in answer and "not" not in answer)
+
+
+async def test_where_only_a_judge_can_tell_it_is_calibrated_first(told, tmp_path, settings, fake):
+    Judged(tmp_path, settings, fake)
+    (task,) = (await told("log.jsonl", "--max-loss-text", "0.2"))["tasks"]
+    assert (task["verdict"], task["max_loss"], task["outcomes"]) == ("pass", 0.2, {"judged": task["pairs"]})
+    assert 0.5 < task["kappa"] < 1
+    assert task["worst"] == [], "the judge found none worse"
+
+
+async def test_what_a_judge_finds_worse_is_shown_with_its_words(told, tmp_path, settings, fake, page):
+    Judged(tmp_path, settings, fake)
+    fake.answers["fake-nano"] = "It is not known."
+    (task,) = (await told("log.jsonl", code=1))["tasks"]
+    assert task["reason"].startswith("worse than your model by more than the margin")
+    assert len(task["worst"]) == 5
+    assert task["worst"][0]["judge"] == "One of them is wrong."
+    assert task["worst"][0]["current"].startswith("Summary of ")
+    assert page().count("One of them is wrong.") == 5
+    assert len(fake.calls_to("fake-strong")) == 1, "a candidate that is clearly worse needs no judge that is calibrated"
+
+
+async def test_a_judge_that_sees_nothing_proves_nothing(told, tmp_path, settings, fake):
+    Judged(tmp_path, settings, fake)
+    fake.answers["fake-mini"] = prefers(lambda a, b: 0)
+    (task,) = (await told("log.jsonl", code=1))["tasks"]
+    assert task["reason"].startswith("the judge can't tell good answers from bad ones")
+
+
+# What goes wrong
+
+
+async def test_a_compile_that_fails_is_said(told, log, fake):
+    fake.answers["fake-strong"] = "I'm sorry, I can't."
+    found = await told("log.jsonl", code=1)
+    assert {task["reason"] for task in found["tasks"]} == {"not compiled: the meta model refused"}
+    assert {task["verdict"] for task in found["tasks"]} == {"fail"}
+
+
+async def test_a_compile_that_its_own_cap_stops_is_said_and_the_rest_goes_on(told, log, settings):
+    settings["compile"]["max_usd"] = 0.0001
+    found = await told("log.jsonl", code=1)
+    assert ["not compiled: the next call may cost" in task["reason"] for task in found["tasks"]] == [True, True]
+
+
+async def test_models_that_answer_no_more_stop_a_task_and_it_goes_on_later(told, log, fake):
+    asked = []
+
+    def dying(body: Any) -> Any:
+        asked.append(body)
+        return Fault.respond(503) if len(asked) > 60 else right(body)
+
+    fake.answers["fake-nano"] = dying
+    found = await told("log.jsonl", code=4)
+    assert found["tasks"][0]["reason"] == "its models don't answer: fake-nano: HTTP 503"
+    answered = len([call for call in fake.calls_to("fake-nano") if call.billed])
+    fake.answers["fake-nano"] = only_toxic
+    before = {call.body for call in fake.calls if call.billed}
+    found = await told("log.jsonl", code=1)
+    assert [task["verdict"] for task in found["tasks"]] == ["pass", "fail"]
+    again = [call for call in fake.calls_to("fake-nano")[answered:] if call.billed and call.body in before]
+    assert len(again) == answered - 60 == 0
+
+
+async def test_a_request_that_the_candidate_never_answers_falls_back_and_is_given_up(told, tmp_path, fake):
+    logged(tmp_path / "log.jsonl", calls(TOXIC))
+    fake.answers["fake-nano"] = lambda body: (
+        Fault.respond(400) if body["messages"][-1]["content"].endswith("case 1036") else right(body)
+    )
+    (task,) = (await told("log.jsonl"))["tasks"]
+    assert (task["verdict"], task["outcomes"]["fallback"]) == ("pass", 1)
+    assert [pair["outcome"] for pair in task["worst"]] == ["fallback"]
+    (again,) = (await told("log.jsonl"))["tasks"]
+    assert again["outcomes"] == task["outcomes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gone.jsonl"], "gone.jsonl: no such file"),
+        ([], "Missing argument"),
+        (["log.jsonl", "--max-usd", "0"], "Invalid value for '--max-usd'"),
+        (["log.jsonl", "--max-loss", "0.5"], "Invalid value for '--max-loss'"),
+        (["log.jsonl", "--max-loss", "-1"], "Invalid value for '--max-loss'"),
+        (["log.jsonl", "--max-loss-text", "much"], "Invalid value for '--max-loss-text'"),
+        (["log.jsonl", "--html", "nowhere/page.html"], "nowhere/page.html: its folder is not there"),
+        (["log.jsonl", "--format", "langfuse"], "no call could be read"),
+        (["empty.jsonl"], "no call could be read: there is nothing in it"),
+        (["log.jsonl", "--store", "log.jsonl"], "--store"),
+    ],
+)
+async def test_what_a_person_got_wrong_ends_with_2_and_costs_nothing(prove, log, tmp_path, fake, words, said):
+    (tmp_path / "empty.jsonl").write_text("")
+    done = await prove(*words, code=2)
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr and fake.calls == []
+
+
+async def test_without_a_key_or_a_price_nothing_is_asked(prove, log, settings, fake):
+    del settings["prices"]["fake-strong"]
+    assert "fake-strong has no known price; add it under `prices`" in (await prove("log.jsonl", code=2)).stderr
+    settings["prices"] = dict(PRICES)
+    del settings["upstreams"]["fake"]["api_key"]
+    assert "upstream 'fake' has no api_key of its own" in (await prove("log.jsonl", code=2)).stderr
+    assert fake.calls == []
+
+
+async def test_the_exit_codes_are_in_the_help(prove):
+    said = " ".join((await prove("--help")).stdout.split())
+    for meaning in (
+        "0 all",
+        "1 at least one failed",
+        "2 wrong use",
+        "3 nothing could be tried",
+        "4 stopped",
+        "130 Ctrl-C",
+    ):
+        assert meaning in said
