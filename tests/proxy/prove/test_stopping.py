@@ -24,10 +24,9 @@ def started(settings, log, tmp_path):
     async def started(*words: str) -> asyncio.subprocess.Process:
         heeding = ("env", "--default-signal=INT")  # tests that run in the background were told to ignore it
         command = (sys.executable, "-c", "from proxy.cli import main; main()", "prove", "log.jsonl", "--json", *words)
+        where: dict[str, Any] = {"cwd": tmp_path, "env": {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"}}
         pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
-        running.append(
-            await asyncio.create_subprocess_exec(*heeding, *command, cwd=tmp_path, env=environment(), **pipes)
-        )
+        running.append(await asyncio.create_subprocess_exec(*heeding, *command, **where, **pipes))
         return running[-1]
 
     yield started
