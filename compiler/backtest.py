@@ -207,12 +207,9 @@ def verdict(proof: Proof, left: int) -> Ended | None:
 
 
 def hopeless(proof: Proof, left: int) -> bool:
-    """Whether the pairs that are left can't show enough, even if not one of them differs; where a judge may find some
-    better, nor if they come out like the others. Not said of a few: how many more it takes is told from them."""
-    loss, k = proof.evidence.loss, proof.evidence.k
-    if proof.pairs < PROMISING or loss.in_reach(_target(proof), k, left):
-        return False
-    return proof.scoring.judge is None or loss.wanted(_target(proof), k) > proof.pairs + left
+    """Whether the pairs that are left can't show enough, even if each of them comes out equal. Not said of a few: how
+    many more it takes is told from them."""
+    return proof.pairs >= PROMISING and not proof.evidence.loss.in_reach(_target(proof), proof.evidence.k, left)
 
 
 def _target(proof: Proof) -> float:

@@ -145,7 +145,7 @@ def _read(logs: Logs, settings: Settings, spans: float | None) -> _Read:
 def _proven(read: _Read, settings: Settings, folder: Path, max_usd: float) -> Report:
     with Store(folder) as store:
         store.purge_expired()
-        kept = Kept(store, settings.background_models(), settings.compile_options())
+        kept = Kept(store, read.traffic.mark, settings.background_models(), settings.compile_options())
         sorting = Sorting(
             template=read.mining.template,
             margin=settings.margin,

@@ -34,15 +34,17 @@ class Begun:
 
 
 class Kept:
-    """`models` and `options`: what a card was compiled with; by others it is another. Methods raise StoreError."""
+    """Of one log, by its `mark`. `models` and `options`: what a card was compiled with; by others it is another.
+    Methods raise StoreError."""
 
-    def __init__(self, store: Store, models: Models, options: Options) -> None:
+    def __init__(self, store: Store, mark: str, models: Models, options: Options) -> None:
         self._store = store
+        self._mark = mark
         chosen = [models.meta, models.production, models.judge, options.min_examples]
         self._chosen = hashlib.sha256(json_bytes(chosen)).hexdigest()[:16]
 
     def begun(self, task: Task) -> int:
-        """How many proofs of the task were, ever: each makes the next one's bar higher."""
+        """How many proofs of the task were, ever and of any log: each makes the next one's bar higher."""
         return int(self._store.get(f"begun:{_of(task)}", 0))
 
     def find(self, task: Task, observed: Sequence[Observation]) -> Begun | None:
@@ -59,7 +61,7 @@ class Kept:
             self._store.put(self._key(task), begun.to_json(), expire=KEEP_SECONDS)
 
     def _key(self, task: Task) -> str:
-        return f"card:{self._chosen}:{_of(task)}"
+        return f"card:{self._mark}:{self._chosen}:{_of(task)}"
 
 
 def _of(task: Task) -> str:

@@ -5,11 +5,12 @@ from pathlib import Path
 from proxy.prove.plots import Bars, bars, line
 from proxy.prove.report import Report
 from proxy.prove.result import Result
-from proxy.replay.page import dollars, environment, parts, percent, put
+from proxy.replay.page import dollars, environment, parts, put
 from proxy.replay.present import about
+from proxy.share import in_percent
 
 TEMPLATES = Path(__file__).parent
-NAME_CHARS = 30  # of a task, beside its bar
+NAME_CHARS = 50  # of a task, over its bar
 
 
 def write(report: Report, path: Path) -> None:
@@ -19,7 +20,7 @@ def write(report: Report, path: Path) -> None:
 
 def render(report: Report) -> str:
     made = environment(TEMPLATES)
-    made.filters["exactly"] = lambda share: f"{100 * share:.3g} %"
+    made.filters |= {"exactly": in_percent, "tenth": lambda share: f"{100 * share:.1f} %"}
     return made.get_template("proof.html").render(
         report=report, about=about(report.outcome), savings=savings(report), line=_line, parts=parts
     )
@@ -37,7 +38,7 @@ def _saved(result: Result, *, monthly: bool) -> tuple[float, str, bool]:
     assert saving
     usd = saving.month if monthly and saving.month is not None else saving.of_log
     when = "a month" if monthly else "in this log"
-    return usd, f"{dollars(usd)} {when} ({percent(saving.share)}){'' if passed else ', not proven'}", passed
+    return usd, f"{dollars(usd)} {when} ({in_percent(saving.share)}){'' if passed else ', not proven'}", passed
 
 
 def _line(result: Result) -> object:

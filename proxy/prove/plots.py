@@ -9,7 +9,7 @@ WIDTH, HEIGHT = 640, 240
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 14, 34  # margins
 TICKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 LEAST = 0.001  # what is drawn of a bound of 0
-BAR, GAP, NAMES, WORDS = 22, 12, 220, 160  # of the bars: their height, the room between, beside their names and figures
+BAR, ROW, BASE = 14, 46, 16  # of the bars: their height, with their words, and where those stand
 
 
 class Tick(NamedTuple):
@@ -54,6 +54,8 @@ def line(points: Sequence[tuple[int, float]], margin: float) -> Line | None:
 
 
 class Bar(NamedTuple):
+    """`y`: where its words stand, under which it is drawn."""
+
     name: str
     words: str
     counts: bool
@@ -66,18 +68,16 @@ class Bars:
     bars: Sequence[Bar]
     height: int
     width: int = WIDTH
-    left: int = NAMES
     bar: int = BAR
 
 
 def bars(amounts: Sequence[tuple[str, float, str, bool]]) -> Bars | None:
-    """(name, amount, words, whether it counts); below 0 there is no bar. None where there are none."""
+    """(name, amount, words, whether it counts); of less than 0 there is hardly a bar. None where there are none."""
     if not amounts:
         return None
     most = max(1e-12, *(amount for _, amount, _, _ in amounts))
-    room = WIDTH - NAMES - WORDS
     drawn = [
-        Bar(name, words, counts, GAP + at * (BAR + GAP), max(1.0, room * amount / most))
+        Bar(name, words, counts, BASE + at * ROW, max(1.0, WIDTH * amount / most))
         for at, (name, amount, words, counts) in enumerate(amounts)
     ]
-    return Bars(drawn, GAP + len(drawn) * (BAR + GAP))
+    return Bars(drawn, len(drawn) * ROW)

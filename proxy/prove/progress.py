@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from compiler.proof import Proof
+from proxy.beside import plain
 
 EVERY = 50  # pairs, until the next line
 
@@ -37,7 +38,7 @@ class _Lines:
         self._said = 0
 
     def say(self, line: str) -> None:
-        click.echo(line if line.startswith(self._name) else f"{self._name}: {line}", err=True)
+        click.echo(_named(self._name, line), err=True)
 
     def pairs(self, proof: Proof, of: int) -> None:
         if proof.pairs >= self._said + EVERY:
@@ -50,11 +51,15 @@ class _Bar:
         self._name, self._progress, self._task = name, progress, task
 
     def say(self, line: str) -> None:
-        self._progress.console.print(Text(line if line.startswith(self._name) else f"{self._name}: {line}"))
+        self._progress.console.print(Text(_named(self._name, line)))
 
     def pairs(self, proof: Proof, of: int) -> None:
         about = f"{self._name}: {_bound(proof)}"
         self._progress.update(self._task, completed=proof.pairs, total=of, description=about)
+
+
+def _named(name: str, line: str) -> str:
+    return plain(line if line.startswith(name) else f"{name}: {line}")
 
 
 def _line(proof: Proof, of: int) -> str:

@@ -99,7 +99,8 @@ class _One:
             if error.account == self.of.account:
                 raise
             return self.result("fail", f"not compiled: {error}")
-        self._begin(card)
+        self.margin = self.of.settings.margin.of(card.contract.kind)
+        self.number = number_of(self.case, self.of.kept, self.margin)
         task, scope = self.case.task, f"{self.of.account}:{self.case.task.name}"
         test = self.test = Backtest(
             self.llm,
@@ -112,7 +113,7 @@ class _One:
             self.number,
             Purpose(task.name, "shadow", scope, self.of.max_usd, account=self.of.account),
             self.of.settings.compile.concurrency,
-            on_pairs=lambda proof: shown.pairs(proof, self.case.pairs),
+            on_pairs=lambda proof: self._go_on(card, proof, shown),
         )
         shown.say(f"{card.label} on {card.model}: comparing up to {self.case.pairs:,} pairs")
         return self._decided(await test.run())
@@ -130,12 +131,13 @@ class _One:
             on_step=lambda step: shown.say(str(step)),
         )
 
-    def _begin(self, card: Card) -> None:
-        self.margin = self.of.settings.margin.of(card.contract.kind)
-        self.number = number_of(self.case, self.of.kept, self.margin)
-        first = self.case.first
-        begun = Begun(self.number, card, first, digest(self.case.observed[:first]), self.margin)
-        self.of.kept.begin(self.case.task, begun)
+    def _go_on(self, card: Card, proof: Proof, shown: Shown) -> None:
+        """With the first pairs its card is kept: one whose compile ran out of money may be compiled better later."""
+        if proof.position <= self.of.settings.compile.concurrency:
+            first = self.case.first
+            begun = Begun(self.number, card, first, digest(self.case.observed[:first]), self.margin)
+            self.of.kept.begin(self.case.task, begun)
+        shown.pairs(proof, self.case.pairs)
 
     def _decided(self, ended: Ended) -> Result:
         verdict: Verdict = "pass" if ended.end == "proven" else "fail"

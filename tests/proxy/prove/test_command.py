@@ -11,7 +11,7 @@ from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream, Fault
 from tests.judging import prefers
 from tests.learned import SUMMARY, TOXIC, mails
-from tests.proxy.prove.conftest import TOXIC_NAME, URGENT_NAME, billed, call_of, calls, logged, only_toxic, right
+from tests.proxy.prove.logs import TOXIC_NAME, URGENT_NAME, billed, call_of, calls, logged, only_toxic, right
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from compiler.redaction.redact import redact
 from tests.learned import TOXIC
-from tests.proxy.prove.conftest import TOXIC_NAME, answer_to, calls, logged, only_toxic
+from tests.proxy.prove.logs import TOXIC_NAME, answer_to, calls, logged, only_toxic
 
 HOSTILE = "<script>alert('x')</script><img src=https://evil.example/x onerror=alert(1)> \" onload=x"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fake_upstream import FakeUpstream, Fault
-from tests.proxy.prove.conftest import billed, configured, only_toxic
+from tests.proxy.prove.logs import billed, configured, only_toxic
 
 REPOSITORY = Path(__file__).parents[3]
 
