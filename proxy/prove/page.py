@@ -10,6 +10,7 @@ from proxy.replay.present import about
 from proxy.share import in_percent
 
 TEMPLATES = Path(__file__).parent
+MOST_CHARS = 8_000  # of a text
 NAME_CHARS = 50  # of a task, over its bar
 
 
@@ -20,7 +21,7 @@ def write(report: Report, path: Path) -> None:
 
 def render(report: Report) -> str:
     made = environment(TEMPLATES)
-    made.filters |= {"exactly": in_percent, "tenth": lambda share: f"{100 * share:.1f} %"}
+    made.filters |= {"exactly": in_percent, "tenth": lambda share: f"{100 * share:.1f} %", "cut": _cut}
     return made.get_template("proof.html").render(
         report=report, about=about(report.outcome), savings=savings(report), line=_line, parts=parts
     )
@@ -43,6 +44,11 @@ def _saved(result: Result, *, monthly: bool) -> tuple[float, str, bool]:
 
 def _line(result: Result) -> object:
     return line(result.points, result.margin)
+
+
+def _cut(text: str) -> str:
+    more = len(text) - MOST_CHARS
+    return text if more <= 0 else f"{text[:MOST_CHARS]}… ({more:,} more characters)"
 
 
 def _short(name: str) -> str:

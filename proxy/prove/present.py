@@ -14,17 +14,19 @@ from proxy.replay.page import dollars
 from proxy.share import in_percent
 from proxy.showing import wrapped
 
+LISTED = 10  # tasks that were not tried
+
 
 def say(report: Report, console: Console) -> None:
-    def line(text: str) -> None:
-        console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+    def lines(text: str, indent: int) -> None:
+        for line in wrapped(plain(text), indent=indent + 4, first=" " * indent):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    for text in wrapped(report.sentence):
-        line(text)
+    lines(report.sentence, -4)
     if report.results:
         console.print(_table(report.results))
     for text, indent in (*_reasons(report), *_untried(report), *_costs(report)):
-        line("\n".join(wrapped(text, indent=indent + 4, first=" " * indent)))
+        lines(text, indent)
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -59,8 +61,11 @@ def _reasons(report: Report) -> Iterator[tuple[str, int]]:
 def _untried(report: Report) -> Iterator[tuple[str, int]]:
     if report.untried or report.groups:
         yield "not tried:", 0
-    for one in report.untried:
+    for one in report.untried[:LISTED]:
         yield f"{one.task} ({one.requests.calls:,} calls, {dollars(one.requests.usd)}): {one.reason}", 4
+    if more := report.untried[LISTED:]:
+        calls, usd = (sum(getattr(one.requests, name) for one in more) for name in ("calls", "usd"))
+        yield f"{len(more):,} tasks more ({calls:,} calls, {dollars(usd)}): see the report", 4
     for group in report.groups:
         yield f"{count(group.amount)}, {dollars(group.amount.usd)}: they {group.words}", 4
 

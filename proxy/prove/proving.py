@@ -49,6 +49,8 @@ class Proving:
 
     async def run(self, cases: Sequence[Case]) -> None:
         """Raises NotNow where no model may be called."""
+        if not cases:
+            return
         models = self.settings.background_models()
         shared = {self.account: self.max_usd}
         async with Llm(models, self.store, usd_per_day=NO_LIMIT, observe=self.costs.add, shared=shared) as llm:

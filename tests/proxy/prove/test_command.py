@@ -1,5 +1,6 @@
 """`cuecard prove` as a person or a script meets it, over a fake upstream."""
 
+import json
 import re
 from itertools import islice
 from pathlib import Path
@@ -343,3 +344,21 @@ async def test_the_exit_codes_are_in_the_help(prove):
         "130 Ctrl-C",
     ):
         assert meaning in said
+
+
+async def test_every_form_that_replay_reads_can_be_proven_on(told, tmp_path, fake):
+    records = [
+        {
+            "id": f"o-{at}",
+            "type": "GENERATION",
+            "startTime": f"2026-10-{1 + at // 24:02d}T{at % 24:02d}:00:00Z",
+            "model": "fake-strong",
+            "input": call["request"]["messages"],
+            "output": call["response"]["choices"][0]["message"],
+            "usageDetails": {"input": 60, "output": 1},
+        }
+        for at, call in enumerate(calls(TOXIC))
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(records))
+    (task,) = (await told("export.json"))["tasks"]
+    assert (task["verdict"], task["requests"]) == ("pass", 100)
