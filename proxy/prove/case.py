@@ -83,11 +83,12 @@ class Sorting:
         if reason := self.dear(requests):
             return reason
         task = adopted(name, [template])
-        found = requests.observed
+        if not (found := requests.observed):
+            return "the log does not hold its answers"
         model = answering(found)
         ours = [one for one in found if one.model == model]
         observed = Redacted(ours, self.key)
-        if observed and task.system is not None and task.system not in _instructions(observed[0]):
+        if task.system is not None and task.system not in _instructions(observed[0]):
             return "its system prompt holds data that is redacted"
         return self._divided(task, requests, observed, model, len(found) - len(ours))
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from compiler.pricing import PriceBook
 from compiler.store import Store
 from proxy.configfile import load_settings
 from proxy.prove import page
-from proxy.prove.case import NO_SAVING, Sorting
+from proxy.prove.case import NO_SAVING, Case, Sorting
 from proxy.prove.kept import Kept
 from proxy.prove.present import say
 from proxy.prove.progress import shown as shown_proof
@@ -26,6 +26,7 @@ from proxy.replay.files import LogError, found
 from proxy.replay.forms import Logs
 from proxy.replay.mining import Mining
 from proxy.replay.outcome import Outcome, outcome_of
+from proxy.replay.page import dollars as usd
 from proxy.replay.progress import shown
 from proxy.replay.reading import (
     format_option,
@@ -156,6 +157,7 @@ def _proven(read: _Read, settings: Settings, folder: Path, max_usd: float) -> Re
         )
         cases, untried = sorting.sort(read.traffic.of, read.traffic.continued)
         proving = Proving(settings, store, kept, read.traffic.mark, max_usd, read.outcome.days, shown_proof)
+        _announce(cases, len(untried), proving)
         try:
             asyncio.run(proving.run(cases))
         except KeyboardInterrupt:
@@ -167,6 +169,19 @@ def _proven(read: _Read, settings: Settings, folder: Path, max_usd: float) -> Re
             sys.exit(INTERRUPTED)
         costs, usd = proving.costs.by_model(), proving.spent
         return Report(read.outcome, proving.results, untried, costs, usd, max_usd)
+
+
+def _announce(cases: Sequence[Case], untried: int, proving: Proving) -> None:
+    """Before anything is paid, and before any request leaves."""
+    settings, before = proving.settings, proving.spent
+    spent = f", of which earlier runs on this log spent {usd(before)}" if before else ""
+    click.echo(
+        f"tasks to be tried: {len(cases)}, not tried: {untried}; at most {usd(proving.max_usd)}{spent}", err=True
+    )
+    if cases:
+        named = dict.fromkeys((settings.models.meta, *settings.models.production, settings.models.judge))
+        how = "redacted" if settings.capture.redact else "NOT REDACTED"
+        click.echo(f"their requests go to {', '.join(named)} and to the model that answered them, {how}", err=True)
 
 
 def _dear(outcome: Outcome, settings: Settings) -> Callable[[Requests], str | None]:

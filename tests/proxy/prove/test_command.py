@@ -52,13 +52,14 @@ async def test_pairs_are_later_than_what_the_compile_saw(told, tmp_path, fake):
     log = calls(TOXIC)
     logged(tmp_path / "log.jsonl", log)
     fake.answers["fake-nano"] = right
-    await told("log.jsonl")
+    (task,) = (await told("log.jsonl"))["tasks"]
     shown = [call["request"]["messages"][-1]["content"] for call in log]
     written = fake.calls_to("fake-strong")[0].json["messages"][-1]["content"].replace("\\n", "\n")
     assert any(text in written for text in shown[:25])
     assert not any(text in written for text in shown[25:])
     asked = [call.json["messages"][-1]["content"] for call in fake.calls_to("fake-nano")]
-    assert asked[-8:] == [text for text in shown[25:] if text in asked[-8:]], "oldest first"
+    first = 25 + task["pairs"] - 8
+    assert {*asked[-8:]} == {*shown[first : first + 8]}, "oldest first"
 
 
 async def test_the_max_loss_can_be_given(told, log):
@@ -344,6 +345,35 @@ async def test_the_exit_codes_are_in_the_help(prove):
         "130 Ctrl-C",
     ):
         assert meaning in said
+
+
+async def test_without_times_the_order_of_the_log_counts_and_a_month_only_where_its_days_are_told(
+    told, prove, tmp_path, fake
+):
+    def untimed(call: dict[str, Any]) -> dict[str, Any]:
+        messages = [{"role": "system", "content": "Answer in one word."}, *call["request"]["messages"]]
+        return {"request": {**call["request"], "messages": messages}, "response": call["response"]}
+
+    log = calls(TOXIC)
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(untimed(call)) + "\n" for call in log))
+    (task,) = (await told("log.jsonl"))["tasks"]
+    assert (task["verdict"], task["saving"]["month"], task["saving"]["share"] > 0.9) == ("pass", None, True)
+    asked = [call.json["messages"] for call in fake.calls_to("fake-nano")]
+    newest = [call["request"]["messages"][-1] for call in log[17 + task["pairs"] : 25 + task["pairs"]]]
+    assert all(messages[-1] in newest for messages in asked[-8:])
+    assert all(len([one for one in messages if one["role"] == "system"]) == 1 for messages in asked)
+    done = await prove("log.jsonl", "--spans", "10")
+    assert "saves an estimated $0." in done.stdout
+    assert (
+        "tasks to be tried: 1, not tried: 0; at most $60.00, of which earlier runs on this log spent $0." in done.stderr
+    )
+    assert "their requests go to fake-strong, fake-nano and to the model that answered them, redacted" in done.stderr
+
+
+async def test_a_log_without_answers_can_not_be_tried(told, tmp_path):
+    log = [{**call, "response": {**call["response"], "choices": []}} for call in calls(TOXIC)]
+    logged(tmp_path / "log.jsonl", log)
+    assert (await told("log.jsonl", code=3))["untried"][0]["reason"] == "the log does not hold its answers"
 
 
 async def test_every_form_that_replay_reads_can_be_proven_on(told, tmp_path, fake):
