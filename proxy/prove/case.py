@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from compiler.adopt import adopted, examples_of, unfit
 from compiler.evidence import fewest
 from compiler.example import Example, read_contract
 from compiler.intake import CONVERSATION, CONVERSATIONS
 from compiler.observation import Observation, input_of
+from compiler.recognition.structure import texts_of
 from compiler.recognition.template import Template
 from compiler.task import Task
 from proxy.prove.kept import Begun, Kept
@@ -25,7 +26,8 @@ NO_SAVING = "the cheapest model costs no less here"
 @dataclass(frozen=True)
 class Case:
     """`observed`: its requests, oldest first, of which those from `first` on are the pairs. `model`: whose answers they
-    are; `others`: requests that another model answered, which are left out. `begun`: a proof that goes on."""
+    are; `others`: requests that another model answered, which are left out. `begun`: a proof that goes on. `chosen`:
+    the values of enumerated slots that make it a task of its own."""
 
     task: Task
     requests: Requests
@@ -34,6 +36,7 @@ class Case:
     model: str
     others: int = 0
     begun: Begun | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def examples(self) -> list[Example]:
@@ -90,18 +93,19 @@ class Sorting:
         observed = Redacted(ours, self.key)
         if task.system is not None and task.system not in _instructions(observed[0]):
             return "its system prompt holds data that is redacted"
-        return self._divided(task, requests, observed, model, len(found) - len(ours))
+        case = self._divided(Case(task, requests, observed, 0, model, len(found) - len(ours)))
+        if isinstance(case, str):
+            return case
+        return replace(case, chosen=template.chosen(texts_of(observed[0].request["messages"]) or ()))
 
-    def _divided(
-        self, task: Task, requests: Requests, observed: Sequence[Observation], model: str, others: int
-    ) -> Case | str:
-        begun = self.kept.find(task, observed)
+    def _divided(self, case: Case) -> Case | str:
+        observed, begun = case.observed, self.kept.find(case.task, case.observed)
         first = begun.first if begun else divide(observed, self.least)
         if first is None:
             return f"too few requests: {len({*map(input_of, observed)}):,} different ones, {self.least} are needed"
-        case = Case(task, requests, observed, first, model, others, begun)
-        kind = read_contract(case.examples).kind
-        needed = fewest(self.margin.of(kind), number_of(case, self.kept, self.margin.of(kind)))
+        case = replace(case, first=first, begun=begun)
+        margin = self.margin.of(read_contract(case.examples).kind)
+        needed = fewest(margin, number_of(case, self.kept, margin))
         if case.pairs < needed:
             return (
                 f"too few requests: {len(observed):,}, of which {first:,} are for the compile; a proof takes {needed:,}"

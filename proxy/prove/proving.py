@@ -170,7 +170,7 @@ class _One:
         )
 
     def _notes(self, verdict: Verdict, proof: Proof | None) -> list[str]:
-        notes = []
+        notes = [f"of its variants, the one in which {slot} is {value!r}" for slot, value in self.case.chosen.items()]
         if self.case.others:
             notes.append(f"{self.case.others:,} requests that another model answered are left out")
         if proof and (slow := slower(proof)):

@@ -1,7 +1,8 @@
 """A log of two tasks of the same app: a cheap model can do the one, and does not get the other right."""
 
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,20 @@ def answer_to(text: str) -> str:
     return words[len(text) % len(words)]
 
 
-def calls(prompt: str, number: int = 100, *, start: int = 0) -> list[dict[str, Any]]:
+def calls(
+    prompt: str, number: int = 100, *, start: int = 0, texts: Iterator[str] | None = None
+) -> list[dict[str, Any]]:
     """One a bit more than an hour, oldest first."""
-    return [
-        call_of(request(prompt, text), START + STEP * at)
-        for at, text in enumerate(islice(mails(), start, start + number), start)
-    ]
+    data = islice(mails(), start, start + number) if texts is None else islice(texts, number)
+    return [call_of(request(prompt, text), START + STEP * at) for at, text in enumerate(data, start)]
+
+
+def unlike(seed: int) -> Iterator[str]:
+    """Texts that have hardly two words in a row in common."""
+    drawn = random.Random(seed)
+    words = ["".join(drawn.choices("abcdefghijklmnoprstuvwz", k=drawn.randint(3, 9))) for _ in range(800)]
+    while True:
+        yield " ".join(drawn.choices(words, k=drawn.randint(5, 14))).capitalize()
 
 
 def call_of(body: dict[str, Any], time: float, answer: str | None = None) -> dict[str, Any]:

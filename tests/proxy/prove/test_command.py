@@ -12,7 +12,7 @@ from tests.conftest import PRICES
 from tests.fake_upstream import FakeUpstream, Fault
 from tests.judging import prefers
 from tests.learned import SUMMARY, TOXIC, mails
-from tests.proxy.prove.logs import TOXIC_NAME, URGENT_NAME, billed, call_of, calls, logged, only_toxic, right
+from tests.proxy.prove.logs import TOXIC_NAME, URGENT_NAME, billed, call_of, calls, logged, only_toxic, right, unlike
 
 
 @pytest.fixture
@@ -60,6 +60,19 @@ async def test_pairs_are_later_than_what_the_compile_saw(told, tmp_path, fake):
     asked = [call.json["messages"][-1]["content"] for call in fake.calls_to("fake-nano")]
     first = 25 + task["pairs"] - 8
     assert {*asked[-8:]} == {*shown[first : first + 8]}, "oldest first"
+
+
+async def test_values_that_make_tasks_of_their_own_are_proven_apart_and_named(told, tmp_path, fake):
+    prompt = (
+        "Decide whether the comment, written in LANGUAGE, is toxic. Answer with yes or no, nothing else.\nComment: {}"
+    )
+    languages = ("French", "German", "Dutch")
+    logs = [calls(prompt.replace("LANGUAGE", name), texts=unlike(at)) for at, name in enumerate(languages)]
+    logged(tmp_path / "log.jsonl", *logs)
+    fake.answers["fake-nano"] = lambda body: "yes" if "Dutch" in str(body) else right(body)
+    found = await told("log.jsonl", code=1)
+    verdicts = {note.rpartition(" ")[2]: task["verdict"] for task in found["tasks"] for note in task["notes"][:1]}
+    assert verdicts == {"'French'": "pass", "'German'": "pass", "'Dutch'": "fail"}
 
 
 async def test_the_max_loss_can_be_given(told, log):
