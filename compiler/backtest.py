@@ -132,7 +132,8 @@ class Backtest:
     async def _batch(self, batch: Sequence[Observation]) -> list[Ran]:
         """All of them, in their order."""
         at = self.proof.position + 1
-        others = enumerate(self.observed[self.first + at - 1 + len(batch) :], at + len(batch))
+        behind = range(at + len(batch), at + self.left)
+        others = ((position, self.observed[self.first + position - 1]) for position in behind)
         before = self.llm.answered.copy()
         found = await asyncio.gather(*(self._one(at + i, one) for i, one in enumerate(batch)), return_exceptions=True)
         return [
@@ -140,10 +141,10 @@ class Backtest:
             for i, (one, result) in enumerate(zip(batch, found, strict=True))
         ]
 
-    async def _one(self, position: int, observation: Observation, *, last: bool = False) -> Ran:
+    async def _one(self, position: int, observation: Observation) -> Ran:
         patient = self.proof.timed and position % TIMED_IN != 0
         purpose = replace(self.purpose, patient=patient)
-        last = last or bool(self.store.get(self._given_up(position)))
+        last = bool(self.store.get(self._given_up(position)))
         ran = await self._shadow.run(position, observation, purpose, last=last)
         return ran if observation.seconds > 0 else ran._replace(seconds=None)
 
