@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-real check bench peers soak recognise proof day
+.PHONY: demo serve test test-real check bench peers soak recognise proof day quality
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuecard needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,10 @@ proof: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m bench.soak
+
+# Real models: 1.6 GB of weights are fetched once.
+quality: $(VENV)/.demo
+	$(BIN)/python -m bench.quality
 
 day: $(VENV)/.installed
 	$(BIN)/python -m bench.day

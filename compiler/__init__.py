@@ -6,16 +6,29 @@ card = await compile(task, examples, Models.openai(meta=…, production=[…], a
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from compiler.card import Card, Score
+from compiler.card import Card
 from compiler.example import Example, load_examples
 from compiler.models import Models, Options
 from compiler.program import Prompt
+from compiler.steps import Score, Step
 from compiler.task import Contract, Task
 
 if TYPE_CHECKING:
     from compiler.search import compile
 
-__all__ = ["Card", "Contract", "Example", "Models", "Options", "Prompt", "Score", "Task", "compile", "load_examples"]
+__all__ = [
+    "Card",
+    "Contract",
+    "Example",
+    "Models",
+    "Options",
+    "Prompt",
+    "Score",
+    "Step",
+    "Task",
+    "compile",
+    "load_examples",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,10 @@
 """A task that was recognised in the traffic, as one that can be compiled and proven: its wording and its examples."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from compiler.example import Example
+from compiler.frame import Frame
 from compiler.observation import Observation
 from compiler.program import INSTRUCTION_ROLES
 from compiler.recognition.structure import texts_of
@@ -39,6 +41,7 @@ def adopted(name: str, templates: Sequence[Template]) -> Task:
         trust="proven",
         tenant=first.tenant,
         recognised=True,
+        frame=_frame(templates),
     )
 
 
@@ -46,17 +49,28 @@ def examples_of(observations: Iterable[Observation]) -> list[Example]:
     """What was asked and answered, in its order; a repeated input once, with its last answer. What a user expected goes
     before what was answered."""
     found: dict[str, str] = {}
+    times: Counter[str] = Counter()
     expected = set[str]()
     for observation in observations:
         texts = texts_of(observation.request.get("messages"))
         answer = observation.expected or observation.answer
         if not (texts and texts[-1].strip() and answer.strip()) or observation.tool_calls:
             continue
+        times[texts[-1]] += 1
         if observation.expected or texts[-1] not in expected:
             found[texts[-1]] = answer
         if observation.expected:
             expected.add(texts[-1])
-    return [Example(text, answer) for text, answer in found.items()]
+    return [Example(text, answer, times[text]) for text, answer in found.items()]
+
+
+def _frame(templates: Sequence[Template]) -> Frame | None:
+    """Of one template alone, whose choices of values are no instructions."""
+    (first, *others) = templates
+    (pattern,) = [p for role, p in zip(first.roles, first.patterns, strict=True) if role not in INSTRUCTION_ROLES]
+    if others or first.is_enumerated or pattern.constant or not "".join(pattern.literals).strip():
+        return None
+    return Frame.of(pattern.literals)
 
 
 def _instructions(template: Template) -> list[Pattern]:

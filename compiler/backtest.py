@@ -69,6 +69,8 @@ class Backtest:
         scoring = scoring_of(self.card.contract, judge_for(self.llm, self.card.model, self.task.incumbent))
         evidence = Evidence(self.margin, self.number)
         self.proof = Proof(self.card.label, scoring, evidence, kappa=None if scoring.judge else 1.0)
+        if scoring == self.card.scoring:
+            self.proof.open_with(self.card.sealed)
 
     @property
     def left(self) -> int:

@@ -1,6 +1,7 @@
 """Dollar caps on background work. Money is reserved durably before a call, so that no crash can pass a cap."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ class Budget:
         self._store = store
         self._ledger = Ledger(store)
         self.usd_per_day = usd_per_day
+        self.refused: Counter[str] = Counter()  # calls, by the account that had no room
 
     def reserve(self, usd: float, caps: Mapping[str, float]) -> Reservation:
         """Set `usd` aside in today's account and in those of `caps`, by scope. Raises BudgetExceeded, nothing set
@@ -43,6 +45,7 @@ class Budget:
                 held = self._account(account)
                 used = held["spent"] + sum(held["open"].values())
                 if used + usd > cap:
+                    self.refused[account.removeprefix("budget:")] += 1
                     raise BudgetExceeded(
                         f"the next call may cost ${usd:.4f}, and ${used:.4f} of the "
                         f"${cap:.2f} {self._named(account)} are spent or reserved",

@@ -1,26 +1,20 @@
 """The compiled artifact: program, where it came from, and what was measured. Immutable; readable as JSON."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from compiler.program import Prompt
-from compiler.score import Scoring
+from compiler.score import Outcome, Scoring
+from compiler.steps import Score, Step
 from compiler.task import Contract, contract_from_json
 
 
-@dataclass(frozen=True)
-class Score:
-    """One candidate on the held-out examples: how many it got right, and what it was paid for that."""
+class Sealed(NamedTuple):
+    """One of the sealed examples: a first pair of the card's proof."""
 
-    name: str
-    right: int
-    of: int
-    input_tokens: int
-    output_tokens: int
-
-    @property
-    def share(self) -> float:
-        return self.right / self.of if self.of else 0.0
+    d: float
+    outcome: Outcome
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -29,6 +23,10 @@ class Card:
 
     `static_tokens` is what the program adds to every input, `original_tokens` what the task's own instructions would
     have cost instead; both in tokens, for the baseline estimate. `scoring`: how its proof compares answers.
+
+    `scores`: of the prompts that were tried on this model; `steps`: all that was done. `sealed`: what the sealed
+    examples showed, where they are a sample of the traffic; `looks`: how often they were looked at. `usd_per_call`: of
+    the app's own model, estimated, and of the card, both as measured on the examples.
     """
 
     task: str
@@ -46,6 +44,10 @@ class Card:
     scores: tuple[Score, ...] = ()
     notes: tuple[str, ...] = ()
     scoring: Scoring | None = None  # of older cards
+    steps: tuple[Step, ...] = ()
+    sealed: tuple[Sealed, ...] = ()
+    looks: int = 0
+    usd_per_call: tuple[float | None, float | None] = (None, None)
 
     @property
     def label(self) -> str:
@@ -62,6 +64,9 @@ class Card:
                 "program": Prompt.from_json(data["program"]),
                 "contract": contract_from_json(data["contract"]),
                 "scores": tuple(Score(**score) for score in data["scores"]),
+                "steps": tuple(map(Step.from_json, data.get("steps", ()))),
+                "sealed": tuple(Sealed(*one) for one in data.get("sealed", ())),
+                "usd_per_call": tuple(data.get("usd_per_call", (None, None))),
                 "notes": tuple(data["notes"]),
                 "scoring": Scoring.from_json(scoring) if (scoring := data.get("scoring")) else None,
             }

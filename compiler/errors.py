@@ -10,6 +10,7 @@ CalibrationFailed   too little to plant degradations in: carries the reason an o
 UnknownTask         nobody declared a task of that name, and none was recognised
 NotNow              what a person asked for has to wait: carries what is missing
 CompileFailed       no card: carries the reason an operator reads
+    NothingWorks    every production model was tried: carries how often the sealed examples were looked at
 """
 
 
@@ -70,3 +71,9 @@ class NotNow(CompilerError):
 
 class CompileFailed(CompilerError):
     pass
+
+
+class NothingWorks(CompileFailed):
+    def __init__(self, message: str, *, looks: int) -> None:
+        super().__init__(message)
+        self.looks = looks

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from compiler.errors import ExampleError
@@ -13,20 +14,28 @@ from compiler.task import Contract
 
 MAX_LABELS = 200
 MAX_LABEL_CHARS = 80
+DEV_AT_MOST, HOLDOUT_AT_MOST = 32, 40
+SHOWN_AT_MOST, FREE_AT_MOST = 24, 5  # demonstrations: of labels, and of answers that have none
+SHORT = 2_000  # characters of a demonstration: it is paid for on every call
 
 
 @dataclass(frozen=True)
 class Example:
+    """`times`: how often its input came."""
+
     input: str
     expected: str
+    times: int = 1
 
 
 @dataclass(frozen=True)
 class Split:
-    """`train` feeds the prompt and its demonstrations, `held_out` is only ever scored on."""
+    """By time. `reflect` may be shown to models and in prompts, `dev` chooses between prompts, and `holdout` is sealed:
+    looked at once, for the one that was chosen."""
 
-    train: tuple[Example, ...]
-    held_out: tuple[Example, ...]
+    reflect: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    holdout: tuple[Example, ...]
 
 
 def load_examples(path: Path) -> list[Example]:
@@ -91,12 +100,14 @@ def _from_messages(messages: Any) -> Example:
     return example_from_json({"input": turns[0]["content"], "expected": turns[1]["content"]})
 
 
-def split(examples: Sequence[Example], *, enough: int, held_out_at_most: int = 40) -> Split:
-    """By order, oldest first: the later 40 % are held out where there are `enough`, else none is."""
+def split(examples: Sequence[Example], *, enough: int) -> Split:
+    """By order, oldest first. Where there are not `enough`, all may be shown and none is scored on."""
     if len(examples) < enough:
-        return Split(tuple(examples), ())
-    train = len(examples) - min(held_out_at_most, len(examples) * 2 // 5)
-    return Split(tuple(examples[:train]), tuple(examples[train:]))
+        return Split(tuple(examples), (), ())
+    share = len(examples) * 3 // 10
+    sealed = len(examples) - min(HOLDOUT_AT_MOST, share)
+    shown = sealed - min(DEV_AT_MOST, share)
+    return Split(tuple(examples[:shown]), tuple(examples[shown:sealed]), tuple(examples[sealed:]))
 
 
 def read_contract(examples: Sequence[Example]) -> Contract:
@@ -123,17 +134,19 @@ def _object(answer: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def choose_demonstrations(train: Sequence[Example], contract: Contract, *, at_most: int = 24) -> tuple[Example, ...]:
-    """Short, varied examples to show as chat turns: for labels round-robin over the labels, else in order.
-
-    Long inputs are left out: a demonstration is paid for on every call.
-    """
-    short = [e for e in train if len(e.input) + len(e.expected) <= 2_000]
+def choose_demonstrations(
+    examples: Sequence[Example], contract: Contract, *, at_most: int = SHOWN_AT_MOST, random: Random | None = None
+) -> tuple[Example, ...]:
+    """Short, varied examples to show as chat turns: for labels round-robin over the labels, else in order; drawn at
+    `random`, where it is given."""
+    short = [e for e in examples if len(e.input) + len(e.expected) <= SHORT]
+    if random:
+        random.shuffle(short)
     if contract.kind != "label":
-        return tuple(short[: min(at_most, 5)])
+        return tuple(short[: min(at_most, FREE_AT_MOST)])
     by_label: dict[str, list[Example]] = {}
     for example in short:
         by_label.setdefault(example.expected.strip(), []).append(example)
-    rounds = 2 if 2 * len(by_label) <= at_most else 1
+    rounds = max(1, at_most // max(1, len(by_label)))
     chosen = [examples[i] for i in range(rounds) for examples in by_label.values() if i < len(examples)]
     return tuple(chosen[:at_most])

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from compiler.card import Card
-from compiler.errors import BudgetExceeded, CompileFailed, ModelBusy, StoreError
+from compiler.errors import BudgetExceeded, CompileFailed, ModelBusy, NothingWorks, StoreError
 from compiler.llm import Llm
 from compiler.models import Options
+from compiler.proof import Proofs
 from compiler.registry import Registry
 from compiler.search import compile, scope_of
+from compiler.steps import Step
 from compiler.task import Task
 
 log = logging.getLogger("cuecard.learner")
@@ -31,7 +33,7 @@ class Learner:
         options: Options,
         *,
         retry_kept_after: float,
-        on_step: Callable[[str], None] = log.info,
+        on_step: Callable[[Step], None] = lambda step: log.info("%s", step),
         on_outcome: Callable[[str, str, float], None] = lambda task, outcome, seconds: None,
     ) -> None:
         self._registry = registry
@@ -102,6 +104,10 @@ class Learner:
         except BudgetExceeded as error:
             outcome = "budget"
             self._keep(task, str(error), _until_tomorrow() if error.scope == "day" else self._retry_kept_after)
+        except NothingWorks as error:
+            outcome = "kept"
+            Proofs(self._registry.store).looked(task.name, error.looks)
+            self._keep(task, str(error), self._retry_kept_after)
         except CompileFailed as error:
             busy = error.__cause__.retry_after if isinstance(error.__cause__, ModelBusy) else 0.0
             self._keep(task, str(error), max(busy, self._backoff(task)))
@@ -124,6 +130,7 @@ class Learner:
             version=version,
             llm=self._llm,
             on_step=self._on_step,
+            from_traffic=task.recognised or task.name in self._registry.learned(),
         )
         if not self._publish(task, card):
             log.info("%s is no longer known under this name: its card is not kept", task.name)
@@ -131,6 +138,7 @@ class Learner:
 
     def _publish(self, task: Task, card: Card) -> bool:
         with self._registry.store.transact():
+            Proofs(self._registry.store).looked(task.name, card.looks - bool(card.sealed))
             if task.recognised and task.name not in self._registry.adopted():
                 return False
             if task.trust == "proven":

@@ -109,6 +109,10 @@ class Llm:
         for client in self._clients.values():
             await client.close()
 
+    @property
+    def store(self) -> Store:
+        return self._store
+
     def unusable(self, model: str) -> str | None:
         """Why no background call can be made with `model`, in words for the operator; None if it can."""
         endpoint, bare = self.models.endpoints.resolve(model)

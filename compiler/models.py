@@ -30,9 +30,17 @@ class Models:
 
 @dataclass(frozen=True)
 class Options:
-    """`concurrency`: scoring calls in flight at once; the meta model is asked one thing at a time."""
+    """`concurrency`: scoring calls in flight at once; the meta model is asked one thing at a time.
+
+    `meta_calls` of a compile, and `calls` of each production model and of the judge beside it, are never passed. A
+    prompt that loses no more than `margin` (or `margin_text`) on the examples is left as it is.
+    """
 
     min_examples: int = 40
     max_usd: float = 2.0
     max_minutes: float = 10.0
     concurrency: int = 8
+    meta_calls: int = 8
+    calls: int = 200
+    margin: float = 0.02
+    margin_text: float = 0.05

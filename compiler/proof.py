@@ -1,10 +1,11 @@
 """A card's proof: what its pairs showed, and how far the card may serve by that; `Proofs` keeps it in the store."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
+from compiler.card import Sealed
 from compiler.diffs import Diff, Diffs
 from compiler.evidence import TRUSTED, UNPROVEN, Evidence, held_traffic, traffic
 from compiler.score import Outcome, Scored, Scoring
@@ -94,6 +95,13 @@ class Proof:
             self.priced += 1
         self._note()
         return True
+
+    def open_with(self, sealed: Sequence[Sealed]) -> None:
+        """Pairs that the compile ran before any other, on examples that nothing in the card has seen."""
+        for one in sealed:
+            self.evidence.add(one.d, one.label, self.share_seen)
+            self.outcomes[one.outcome] += 1
+            self._note()
 
     def is_over(self, strange: int) -> bool:
         """Whether a new one has to begin, should the card serve again: another model answers, or it failed."""
@@ -230,6 +238,12 @@ class Proofs:
             Diffs(self._store).move(old, new)
             if proof := self.get(old):
                 self.put(new, replace(proof, card=new + proof.card.removeprefix(old)))
+
+    def looked(self, task: str, times: int) -> None:
+        """At sealed examples that are in no proof: each look might have let a card through, like a proof."""
+        if times > 0:
+            with self._store.transact():
+                self._store.put(f"proofs:{task}", self.begun(task) + times)
 
     def begin(self, task: str, proof: Proof) -> None:
         with self._store.transact():

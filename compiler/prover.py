@@ -158,6 +158,8 @@ class Prover:
             kappa=None if scoring.judge else 1.0,
             since=time.time(),
         )
+        if scoring == card.scoring:
+            proof.open_with(card.sealed)
         self._proofs.begin(task.name, proof)
         self._stand(task, proof.card, Standing("shadowing", 0.0, "its proof begins"))
         return proof

@@ -146,7 +146,7 @@ class Registry:
         with self._store.transact():
             for version in range(1, self.next_version(name)):
                 self._store.delete(f"card:{name}@{version}")
-            for kind in ("examples", "learned", "state", "proof", "diffs", "said", "feedback"):
+            for kind in ("examples", "learned", "state", "proof", "diffs", "said", "feedback", "steps"):
                 self._store.delete(f"{kind}:{name}")
             self.clear_answers(name)
             self.unwant(name)

@@ -1,30 +1,43 @@
-"""From a task and its examples to the best card. First form of the ladder: four candidates, one model, one look."""
+"""From a task and its examples to the best card, or to the reason why there is none."""
 
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from compiler.card import Card, Score
-from compiler.errors import BudgetExceeded, CompileFailed, ModelFailed, ModelRefused
+from compiler.card import Card, Sealed
+from compiler.errors import CompileFailed, ModelFailed, ModelRefused, NothingWorks
 from compiler.example import Example, Split, choose_demonstrations, read_contract, split
-from compiler.gather import gather
-from compiler.judge import judge_for, scoring_of
+from compiler.guard import invariants, refuse, with_invariants
+from compiler.judge import Judge, judge_for, scoring_of, secret
+from compiler.ladder import Found, Ladder
 from compiler.llm import Llm, Purpose
-from compiler.meta import WRITE_PROMPT, ask_for_prompt, read_prompt
+from compiler.marks import Allowance, Marker, most_tokens
+from compiler.meta import (
+    ANALYSE,
+    REFLECT,
+    WRITE_PROMPT,
+    Analysis,
+    Mistake,
+    ask_for_analysis,
+    ask_for_better,
+    ask_for_prompt,
+    read_analysis,
+    read_prompt,
+)
 from compiler.models import Models, Options
 from compiler.program import Prompt
-from compiler.score import Scoring, same
+from compiler.steps import Score, Step, Steps
 from compiler.store import Store
 from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter
 
-META_TOKENS = 4_000
-LONGEST_ANSWER = 1_024
-CANDIDATES = ("description", "prompt", "description + demonstrations", "prompt + demonstrations")
+META_TOKENS = {ANALYSE: 1_500, WRITE_PROMPT: 3_000, REFLECT: 3_000}
 
 
 def scope_of(task: Task, version: int) -> str:
@@ -40,129 +53,294 @@ async def compile(
     options: Options = Options(),
     version: int = 1,
     llm: Llm | None = None,
-    on_step: Callable[[str], None] = lambda line: None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    from_traffic: bool | None = None,
 ) -> Card:
-    """Compile `task` for the cheapest production model. `examples` oldest first; may be empty.
+    """Compile `task` for the cheapest production model that will do. `examples` oldest first; may be empty.
+    `from_traffic`: they are recorded, so that what a prompt shows of them has to be fit for everybody's eyes; by
+    default where the task was recognised.
 
-    Raises CompileFailed (the meta model failed, refused or returned nothing; time ran out) and BudgetExceeded.
-    Killed and called again with the same `llm` store, it pays again only for the calls that were in flight.
+    Raises CompileFailed (the meta model failed or refused; time ran out), NothingWorks (no production model is good
+    enough with any prompt) and BudgetExceeded. Killed and called again with the same `llm` store, it pays again only
+    for the calls that were in flight.
     """
     if llm is None:
         with Store.temporary() as store:
             async with Llm(models, store, usd_per_day=options.max_usd) as own:
-                return await compile(task, examples, models, options=options, version=version, llm=own, on_step=on_step)
+                return await compile(
+                    task,
+                    examples,
+                    models,
+                    options=options,
+                    version=version,
+                    llm=own,
+                    on_step=on_step,
+                    from_traffic=from_traffic,
+                )
     contract = task.contract or read_contract(examples)
-    examples_split = split(examples, enough=options.min_examples)
-    model = models.production[0]
-    scoring = scoring_of(contract, judge_for(llm, model, task.incumbent))
-    work = _Compile(task, contract, examples_split, model, llm, options, version, scoring)
+    traffic = task.recognised if from_traffic is None else from_traffic
+    parts = split(examples, enough=options.min_examples)
+    work = _Compile(task, contract, parts, models, llm, options, version, on_step, traffic)
     try:
         async with asyncio.timeout(options.max_minutes * 60):
-            return await work.run(models.meta, on_step)
+            return await work.run()
     except TimeoutError:
         raise CompileFailed(f"took longer than {options.max_minutes:g} minutes") from None
     except ModelFailed as error:
         raise CompileFailed(str(error)) from error
 
 
-@dataclass(frozen=True)
+class _Told(NamedTuple):
+    """What the steps so far have taken."""
+
+    calls: int
+    usd: float
+    seconds: float
+
+
+@dataclass
 class _Compile:
     task: Task
     contract: Contract
     examples: Split
-    model: str
+    models: Models
     llm: Llm
     options: Options
     version: int
-    scoring: Scoring
+    on_step: Callable[[Step], None]
+    from_traffic: bool
+    steps: list[Step] = field(default_factory=list)
+    allowances: list[Allowance] = field(default_factory=list)
+    looks: int = 0
 
-    async def run(self, meta_model: str, on_step: Callable[[str], None]) -> Card:
+    def __post_init__(self) -> None:
+        self._told = _Told(0, self._spent, time.monotonic())
+
+    async def run(self) -> Card:
+        first = self.models.production[0]
         if self.contract.kind == "tool_call":
             own = Prompt(self.task.instructions)
-            return self._card(own, "description", (), ("no prompt is written for calls of tools yet",), meta_model)
-        on_step(f"{self.task.name}: asking {meta_model} for a prompt that suits {self.model}")
-        candidates = self._candidates(await self._write(meta_model))
-        scores, notes = await self._score_all(candidates, on_step)
-        winner = max(scores, key=lambda s: (s.share, -s.input_tokens)).name if scores else list(candidates)[-1]
-        on_step(f"{self.task.name}: {winner} wins")
-        return self._card(candidates[winner], winner, scores, notes, meta_model)
+            return self._card(own, first, "original", ("no prompt is written for calls of tools yet",))
+        if why := self._not_scored(first):
+            return await self._unscored(first, why)
+        found = [await self._climb(model) for model in self.models.production[:1]]
+        while found[-1].hopeless and len(found) < len(self.models.production):
+            found.append(await self._climb(self.models.production[len(found)]))
+        best = found[-1]
+        if best.hopeless:
+            if self.task.trust == "proven":
+                reasons = "; ".join(f"{one.model} {one.hopeless}" for one in found)
+                raise NothingWorks(f"no cheaper model is good enough: {reasons}", looks=self.looks)
+            best = min(found, key=lambda one: one.loss)  # whoever declares a task vouches for it
+        return self._of(best)
 
-    async def _write(self, meta_model: str) -> str:
-        messages = ask_for_prompt(self.task, self.examples.train, self.contract, self.model)
-        reply = await self.llm.ask(meta_model, messages, self._purpose(), max_tokens=META_TOKENS)
+    def _not_scored(self, model: str) -> str | None:
+        if not self.examples.dev:
+            return f"not scored: fewer than {self.options.min_examples} examples"
+        if self.contract.kind == "text" and judge_for(self.llm, model, self.task.incumbent) is None:
+            return "not scored: free text can only be compared by a judge"
+        return None
+
+    async def _unscored(self, model: str, why: str) -> Card:
+        """What the meta model writes, with demonstrations where there are any."""
         try:
-            if reply.finish_reason == "length":
-                raise ModelRefused("the meta model's answer was cut off")
-            return read_prompt(reply.text, self.contract)
+            written = with_invariants(await self._writer.rules(model), await self._writer.invariants())
+            refuse(written, self.task.wording, (), ())
         except ModelRefused:
-            self.llm.forget(scope_of(self.task, self.version))  # the next try asks again
+            self.llm.forget(self._scope)  # the next try asks again
             raise
+        frame = self.task.frame
+        shown = choose_demonstrations([] if self.from_traffic else self.examples.reflect, self.contract)
+        name = "rules + demonstrations" if shown else "rules"
+        return self._card(Prompt(written, shown, frame), model, name, (why,))
 
-    def _candidates(self, written: str) -> dict[str, Prompt]:
-        shown = choose_demonstrations(self.examples.train, self.contract)
-        systems = {"description": self.task.instructions, "prompt": written}
-        found = {name: Prompt(system) for name, system in systems.items()}
-        if shown:
-            found |= {f"{name} + demonstrations": Prompt(system, shown) for name, system in systems.items()}
+    async def _climb(self, model: str) -> Found:
+        if problem := self.llm.unusable(model):
+            raise CompileFailed(problem)
+        judge = judge_for(self.llm, model, self.task.incumbent)
+        arms = [arm for arm in (model, self.task.incumbent) if arm]
+        allowance = Allowance(self.options.calls)
+        self.allowances.append(allowance)
+        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
+        marker = Marker(
+            self.llm,
+            model,
+            self.contract,
+            self._purpose,
+            Judge(self.llm, judge, secret(self.llm.store), arms=arms) if judge else None,
+            self.task.system or self.task.description,
+            self.options.concurrency,
+            allowance,
+            most_tokens(every),
+        )
+        margin = self.options.margin_text if self.contract.kind == "text" else self.options.margin
+        ladder = Ladder(
+            self.task,
+            self.contract,
+            self.examples,
+            marker,
+            self._writer,
+            margin,
+            self._scope,
+            lambda name, line, scores: self._tell(name, model, line, scores),
+            self.from_traffic,
+        )
+        found = await ladder.climb()
+        self.looks += bool(found.sealed)
+        if found.hopeless:
+            self._tell("not good enough", model, found.hopeless, ())
+        else:
+            self._tell("chosen", model, found.best.name, ())
         return found
 
-    async def _score_all(
-        self, candidates: dict[str, Prompt], on_step: Callable[[str], None]
-    ) -> tuple[tuple[Score, ...], tuple[str, ...]]:
-        if not self.examples.held_out:
-            return (), (f"not scored: fewer than {self.options.min_examples} examples",)
-        if self.contract.kind not in ("label", "json"):
-            return (), ("not scored: free text can only be compared by a judge",)
-        scores: list[Score] = []
-        try:
-            for name, prompt in candidates.items():
-                scores.append(await self._score(name, prompt))
-                on_step(f"{self.task.name}: {name} {scores[-1].right}/{scores[-1].of}")
-        except (BudgetExceeded, ModelFailed) as error:
-            if not scores:
-                raise
-            return tuple(scores), (f"scoring stopped early: {error}",)
-        return tuple(scores), ()
+    def _of(self, found: Found) -> Card:
+        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
+        labels = self.contract.kind == "label"
+        sealed = [
+            Sealed(mark.loss, mark.outcome, example.expected.strip() if labels else None)
+            for mark, example in zip(found.sealed, found.holdout, strict=False)
+        ]
+        if not self.from_traffic or any(example.times > 1 for example in every):
+            sealed = []  # no sample of the traffic: users chose them, or what comes again and again is in it once
+        card = self._card(found.best.prompt, found.model, found.best.name, tuple(found.notes), found)
+        ours = sum(mark.usd for mark in found.marks) / len(found.marks)
+        return replace(card, sealed=tuple(sealed), usd_per_call=(found.usd_per_call, ours))
 
-    async def _score(self, name: str, prompt: Prompt) -> Score:
-        longest = max(len(e.expected) for e in self.examples.held_out)
+    @cached_property
+    def _writer(self) -> "_MetaModel":
+        return _MetaModel(self)
 
-        async def one(example: Example) -> tuple[bool, int, int]:
-            cap = min(LONGEST_ANSWER, 16 + longest)
-            reply = await self.llm.ask(self.model, prompt.messages(example.input), self._purpose(), max_tokens=cap)
-            right = same(reply.text, example.expected, self.contract) is True
-            return right, reply.usage.input, reply.usage.output
+    @property
+    def _scope(self) -> str:
+        return scope_of(self.task, self.version)
 
-        calls = [partial(one, example) for example in self.examples.held_out]
-        rights, inputs, outputs = zip(*await gather(calls, at_most=self.options.concurrency), strict=True)
-        return Score(name, sum(rights), len(rights), sum(inputs), sum(outputs))
-
+    @property
     def _purpose(self) -> Purpose:
-        scope = scope_of(self.task, self.version)
-        return Purpose(self.task.name, "compile", scope, self.options.max_usd)
+        return Purpose(self.task.name, "compile", self._scope, self.options.max_usd)
 
-    def _card(self, prompt: Prompt, winner: str, scores: tuple[Score, ...], notes: tuple[str, ...], meta: str) -> Card:
+    @property
+    def _spent(self) -> float:
+        return self.llm.budget.spent(f"budget:{self._scope}")
+
+    @property
+    def _calls(self) -> int:
+        return self._writer.calls + sum(allowance.made for allowance in self.allowances)
+
+    @cached_property
+    def _before(self) -> list[Step]:
+        """What a compile that was killed had done: its answers are kept, and what they cost is said there."""
+        return Steps(self.llm.store).get(self.task.name, self._scope)
+
+    def _tell(self, name: str, model: str, line: str, scores: Sequence[Score] = ()) -> None:
+        done = len(self.steps)
+        now, spent = time.monotonic(), self._spent
+        step = Step(
+            name,
+            model,
+            line,
+            calls=self._calls - self._told.calls,
+            usd=spent - self._told.usd,
+            seconds=now - self._told.seconds,
+            scores=tuple(scores),
+        )
+        if done < len(self._before) and (self._before[done].name, self._before[done].line) == (name, line):
+            step = replace(step, usd=max(step.usd, self._before[done].usd), seconds=self._before[done].seconds)
+        self._told = _Told(self._calls, spent, now)
+        self.steps.append(step)
+        if done >= len(self._before):
+            Steps(self.llm.store).put(self.task.name, self._scope, self.steps)
+        self.on_step(step)
+
+    def _card(
+        self, prompt: Prompt, model: str, winner: str, notes: tuple[str, ...], found: Found | None = None
+    ) -> Card:
         tokens = TokenCounter()
         original = Prompt(self.task.instructions).opening()
-        everything = json.dumps([[e.input, e.expected] for e in (*self.examples.train, *self.examples.held_out)])
+        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
+        everything = json.dumps([[e.input, e.expected] for e in every])
+        dialogues = " ".join(self._writer.dialogues)
         return Card(
             task=self.task.name,
             version=self.version,
             definition=self.task.definition(),
-            model=self.model,
+            model=model,
             program=prompt,
             contract=self.contract,
             winner=winner,
-            static_tokens=tokens.messages(prompt.opening(), self.model),
-            original_tokens=tokens.messages(original, self.model),
+            static_tokens=tokens.messages(prompt.opening(), model),
+            original_tokens=tokens.messages(original, model),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            compile_usd=self.llm.budget.spent(f"budget:{scope_of(self.task, self.version)}"),
+            compile_usd=self._spent,
             provenance={
-                "meta_model": meta,
-                "dialogue": WRITE_PROMPT,
-                "examples": hashlib.sha256(everything.encode()).hexdigest()[:16],
+                "meta_model": self.models.meta,
+                "dialogues": dialogues,
+                "examples": hashlib.sha256(everything.encode("utf-8", "surrogatepass")).hexdigest()[:16],
             },
-            scores=scores,
+            scores=tuple(found.scores) if found else (),
             notes=notes,
-            scoring=self.scoring,
+            scoring=scoring_of(self.contract, judge_for(self.llm, model, self.task.incumbent)),
+            steps=tuple(self.steps),
+            looks=self.looks,
         )
+
+
+class _MetaModel:
+    """Writes for one compile; never asked more often than its options allow."""
+
+    def __init__(self, work: _Compile) -> None:
+        self._work = work
+        self.calls = 0
+        self.dialogues: list[str] = []
+        self._found: Analysis | None = None
+
+    async def rules(self, model: str) -> str:
+        work, found = self._work, await self._analysis()
+        names = work.task.frame.names if work.task.frame else ()
+        messages = ask_for_prompt(work.task.wording, self._examples, work.contract, model, names=names, found=found)
+        return read_prompt(await self._ask(WRITE_PROMPT, messages), work.contract)
+
+    async def better(self, prompt: str, mistakes: Sequence[Mistake], model: str) -> str:
+        messages = ask_for_better(prompt, mistakes, self._work.contract, model)
+        return read_prompt(await self._ask(REFLECT, messages), self._work.contract)
+
+    async def invariants(self) -> Sequence[str]:
+        """Of the app's words that a card's prompt stands for, and of them alone what the meta model says."""
+        task = self._work.task
+        own = task.wording if task.frame else task.instructions
+        told = [rule for rule in (await self._analysis()).invariants if rule in own]
+        return [*dict.fromkeys([*invariants(own), *told])]
+
+    async def _analysis(self) -> Analysis:
+        """Once, where there are examples. A meta model that has nothing to say may still write."""
+        if not self._work.examples.reflect:
+            return Analysis()
+        if self._found is None:
+            messages = ask_for_analysis(self._work.task.wording, self._examples)
+            try:
+                self._found = read_analysis(await self._ask(ANALYSE, messages))
+            except ModelRefused:
+                self._found = Analysis()
+        return self._found
+
+    @cached_property
+    def _examples(self) -> list[Example]:
+        """A few of each kind, and of a recognised task their data alone."""
+        task, shown = self._work.task, self._work.examples.reflect
+        chosen = choose_demonstrations(shown, self._work.contract) or shown
+        content: Callable[[str], str] = task.frame.content if task.frame else lambda text: text
+        return [Example(content(one.input), one.expected) for one in chosen]
+
+    async def _ask(self, dialogue: str, messages: Sequence[dict[str, Any]]) -> str:
+        work = self._work
+        if self.calls >= work.options.meta_calls:
+            raise ModelRefused("the meta model may be asked no more")
+        self.calls += 1
+        reply = await work.llm.ask(work.models.meta, messages, work._purpose, max_tokens=META_TOKENS[dialogue])
+        if dialogue not in self.dialogues:
+            self.dialogues.append(dialogue)
+        work._tell(dialogue.partition(".")[0], work.models.meta, f"{work.models.meta} answered")
+        if reply.refused:
+            raise ModelRefused("the meta model refused")
+        if reply.finish_reason == "length":
+            raise ModelRefused("the meta model's answer was cut off")
+        return reply.text

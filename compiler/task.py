@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
+from compiler.frame import Frame
+
 Kind = Literal["label", "json", "tool_call", "code", "text"]
 Trust = Literal["declared", "proven"]
 Mode = Literal["observe", "manual", "auto"]
@@ -40,12 +42,19 @@ class Task:
     tenant: str | None = None  # None: every tenant may use it
     contract: Contract | None = None  # None: read off the examples
     recognised: bool = False  # in the traffic: its input is the user's whole message, and `description` its template
+    frame: Frame | None = None  # of a recognised task: where the data stands in that message
 
     @property
     def instructions(self) -> str:
         """The text that defines the task when nothing is compiled: the app's own prompt, else the description, unless
         that is in every input anyway."""
         return self.system or ("" if self.recognised else self.description)
+
+    @property
+    def wording(self) -> str:
+        """All that the app says of it, for who writes a prompt: with `{name}` where data goes."""
+        said = self.frame.instructions if self.frame else self.description
+        return said if self.system is None else f"{self.system}\n\n{said}"
 
     def definition(self) -> str:
         """Hash of what a card depends on: a card compiled for another definition is never served."""
@@ -65,6 +74,8 @@ class Task:
         fields = dict(data)
         if contract := fields.get("contract"):
             fields["contract"] = contract_from_json(contract)
+        if frame := fields.get("frame"):
+            fields["frame"] = Frame.from_json(frame)
         return cls(**fields)
 
 

@@ -47,12 +47,12 @@ def inputs_of(registry: Registry, observations: Observations, task: Task, card: 
     recognition, declared = Catalogue(registry.store).recognition(NOTHING), registry.tasks()
     while recorded.read(recognition, declared):
         pass
-    shown = {one.input for one in card.program.demonstrations}
-    found = deque((one for _, one in recorded.since(task.name) if input_of(one) not in shown), maxlen=most)
+    shows = card.program.shows
+    found = deque((one for _, one in recorded.since(task.name) if not shows(input_of(one))), maxlen=most)
     if found:
         return Inputs([*found][::-1], recorded.number(task.name), recorded=True)
     told = not task.recognised and task.name not in registry.learned()
-    examples = [one for one in registry.examples(task.name) if one.input not in shown]
+    examples = [one for one in registry.examples(task.name) if not shows(one.input)]
     return Inputs([_asked(task, one, told) for one in examples[::-1][:most]], len(examples), recorded=False)
 
 

@@ -27,6 +27,7 @@ log = logging.getLogger("cuecard.proving")
 FRESH = 5.0  # seconds: how old an estimate may be
 REST = 0.5  # seconds, where there is nothing to compare
 TINY = 1e-9  # USD
+HALF = 0.5  # of a task's calls: to serve the rest takes several times the pairs that it took to serve so many
 GOOD_ENOUGH = ("worth it", "perhaps")
 
 
@@ -51,8 +52,9 @@ class Estimates:
         return None if verdict in GOOD_ENOUGH else verdict
 
     def usd_per_day(self, task: str) -> float:
-        """What proving it may cost in a day: a share of what it is expected to save. One that serves already, and the
-        most promising of those that don't, may have what the others leave: what saves soon pays for the rest."""
+        """What proving it may cost in a day: a share of what it is expected to save. One that serves, but less
+        than half, and the most promising of those that don't, may have what the others leave: what saves soon pays for
+        the rest."""
         found = self._of(task)
         if found is None or found.worth is None or of_variant(task) in self._ahead:
             return self.usd_of_all(task)
@@ -93,9 +95,10 @@ class Estimates:
         return [(card, state) for name, state in states if (card := registry.card(name, state.version))]
 
     def _go_ahead(self, cards: Sequence[tuple[Card, TaskState]]) -> set[str]:
-        serving = {of_variant(card.task) for card, state in cards if state.stage in ("ramping", "live")}
-        waiting = {of_variant(card.task) for card, state in cards if state.stage == "shadowing"} - serving
-        return {*serving, *sorted(waiting, key=self._promise)[-1:]}
+        serving = {of_variant(card.task): state.traffic for card, state in cards if state.stage in ("ramping", "live")}
+        waiting = {of_variant(card.task) for card, state in cards if state.stage == "shadowing"}
+        little = (task for task, traffic in serving.items() if traffic < HALF)
+        return {*little, *sorted(waiting - serving.keys(), key=self._promise)[-1:]}
 
     def _promise(self, task: str) -> float:
         """What it may save in a day, for each dollar of its proof."""

@@ -94,6 +94,8 @@ class CompileSettings(Section):
     min_examples: int = Field(40, ge=5)
     max_usd: Usd = 2.0
     max_minutes: float = Field(10, gt=0)
+    calls: int = Field(200, ge=20)
+    meta_calls: int = Field(8, ge=1)
     concurrency: int = Field(8, ge=1, le=64)
     retry_kept_after: Seconds = 7 * 86_400.0
 
@@ -247,4 +249,13 @@ class Settings(Section):
 
     def compile_options(self) -> Options:
         chosen = self.compile
-        return Options(chosen.min_examples, chosen.max_usd, chosen.max_minutes, chosen.concurrency)
+        return Options(
+            chosen.min_examples,
+            chosen.max_usd,
+            chosen.max_minutes,
+            chosen.concurrency,
+            chosen.meta_calls,
+            chosen.calls,
+            margin=self.margin.default,
+            margin_text=self.margin.text,
+        )

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,16 +16,20 @@ from compiler.feedback import Feedback
 from compiler.recognition import curating
 from compiler.recognition.catalogue import Catalogue
 from compiler.registry import Registry, Snapshot
+from compiler.steps import Steps
 from compiler.store import Store
 from proxy.admin import describe_declared, describe_whole
 from proxy.configfile import load_settings
 from proxy.dossier import Dossier
+from proxy.export import FORMS, card_of, exported
 from proxy.opinion import opinion_lines
 from proxy.seen import Seen, seen_task, seen_tasks
 from proxy.share import in_percent
 from proxy.showing import proof_lines, stand_line, wrapped
+from proxy.stepping import steps_table
 from proxy.terminal import complaints, config_option, json_option, show_task
 
+PLAIN_WIDTH = 140  # columns where there is no terminal
 TEMPLATE_CHARS = 120  # of a template, in the list
 
 
@@ -133,10 +138,21 @@ def merge(context: click.Context, names: tuple[str, ...]) -> None:
 @click.command()
 @config_option
 @json_option
+@click.option("--steps", is_flag=True, help="What its last compile did, step by step, and what each step cost.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="The compiled prompt alone, to use elsewhere: as text, as OpenAI's messages, or the whole card.",
+)
 @click.argument("task")
-def show(config: Path | None, task: str, as_json: bool) -> None:
+def show(config: Path | None, task: str, as_json: bool, steps: bool, form: str | None) -> None:
     """Show a task: its stage, the template it was recognised by, its compiled prompt with what was measured for it, and
     its proof."""
+    if form or steps:
+        with complaints(), Store(load_settings(config).store.folder) as store:
+            click.echo(exported(card_of(store, task), form) if form else _steps(store, task, as_json=as_json))
+        return
     with complaints(), Store(load_settings(config).store.folder) as store:
         if (whole := describe_whole(store, task)) is None:
             raise UnknownTask(f"no task {task!r} is declared or was recognised; `cuecard tasks` lists them")
@@ -154,6 +170,18 @@ def show(config: Path | None, task: str, as_json: bool) -> None:
         if view := view or snapshot.adopted.get(task):
             show_task(view)
             click.echo("\n".join(proof_lines(Dossier.of(store, view))))
+
+
+def _steps(store: Store, task: str, *, as_json: bool) -> str:
+    if not (found := Steps(store).get(task)):
+        raise UnknownTask(f"nothing was compiled for a task {task!r} yet; `cuecard tasks` lists the tasks")
+    if as_json:
+        return json.dumps([asdict(step) for step in found])
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    with console.capture() as captured:
+        console.print(steps_table(found))
+    usd, calls = sum(step.usd for step in found), sum(step.calls for step in found)
+    return f"{captured.get()}{calls} calls, ${usd:.4f}"
 
 
 def _show_seen(task: str, one: Seen) -> None:

@@ -55,7 +55,11 @@ def show_task(view: TaskView) -> None:
             f"card {card.label} for {card.model}, {card.winner}, compiled {card.created}, ${card.compile_usd:.4f}"
         )
         for score in card.scores:
-            click.echo(f"  {score.name:32} {score.right}/{score.of} held-out examples right")
+            stopped = ", no further" if score.stopped else ""
+            click.echo(f"  {score.name:32} {score} answers as wanted{stopped}")
+        theirs, ours = card.usd_per_call
+        if theirs is not None and ours is not None:
+            click.echo(f"  a call costs ${ours:.6f}, on your model ${theirs:.6f} (as the examples were)")
         for note in card.notes:
             click.echo(f"  {note}")
         click.echo("\n" + "\n".join(f"[{m['role']}]\n{m['content']}\n" for m in card.program.opening()))

@@ -19,7 +19,9 @@ __all__ = ["ANSWER_TOKENS", "LOCAL", "OPENAI", "OPENAI_META", "SETTINGS", "DemoE
 
 OPENAI_META = "openai/gpt-4.1"
 ANSWER_TOKENS = 16
-CARD_TOKENS = META_TOKENS + 4_000  # the longest prompt the meta model can write, its labels and 24 demonstrations
+CARD_TOKENS = (
+    max(META_TOKENS.values()) + 4_000
+)  # the longest prompt the meta model can write, its labels and 24 demonstrations
 COMPILE_USD = 0.10  # a compile's own cap: the meta model's longest answer ($0.03) and the scoring, at its dearest
 
 Price = Mapping[str, float]

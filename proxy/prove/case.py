@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from compiler.adopt import adopted, examples_of, unfit
 from compiler.evidence import fewest
-from compiler.example import Example, read_contract
+from compiler.example import Example, read_contract, split
 from compiler.intake import CONVERSATION, CONVERSATIONS
 from compiler.observation import Observation, input_of
 from compiler.recognition.structure import texts_of
@@ -39,8 +39,12 @@ class Case:
     chosen: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def compiled_from(self) -> Sequence[Observation]:
+        return self.observed[: self.first]
+
+    @property
     def examples(self) -> list[Example]:
-        return examples_of(self.observed[: self.first])[-EXAMPLES:]
+        return examples_of(self.compiled_from)[-EXAMPLES:]
 
     @property
     def pairs(self) -> int:
@@ -105,7 +109,9 @@ class Sorting:
             return f"too few requests: {len({*map(input_of, observed)}):,} different ones, {self.least} are needed"
         case = replace(case, first=first, begun=begun)
         margin = self.margin.of(read_contract(case.examples).kind)
-        needed = fewest(margin, number_of(case, self.kept, margin))
+        needed = fewest(margin, number_of(case, self.kept, margin)) - len(
+            split(case.examples, enough=self.least).holdout
+        )
         if case.pairs < needed:
             return (
                 f"too few requests: {len(observed):,}, of which {first:,} are for the compile; a proof takes {needed:,}"
@@ -114,10 +120,11 @@ class Sorting:
         return case
 
 
-def number_of(case: Case, kept: Kept, margin: float) -> int:
-    """Which proof of its task: a new one for each card, and for each margin that it was held against."""
+def number_of(case: Case, kept: Kept, margin: float, looks: int = 0) -> int:
+    """Which proof of its task: a new one for each card, and for each margin that it was held against. `looks`: of a new
+    card's compile at sealed examples that are in no proof."""
     goes_on = case.begun is not None and case.begun.margin == margin
-    return case.begun.number if case.begun and goes_on else kept.begun(case.task) + 1
+    return case.begun.number if case.begun and goes_on else kept.begun(case.task) + looks + 1
 
 
 def divide(observed: Sequence[Observation], least: int) -> int | None:

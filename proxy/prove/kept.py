@@ -49,19 +49,31 @@ class Kept:
 
     def find(self, task: Task, observed: Sequence[Observation]) -> Begun | None:
         """One whose compile saw the same first requests."""
-        if not (data := self._store.get(self._key(task))):
+        if not (data := self._store.get(self._key(task, "card"))):
             return None
         found = Begun.from_json(data)
         same = found.first < len(observed) and found.digest == digest(observed[: found.first])
         return found if same else None
 
+    def failure(self, task: Task, observed: Sequence[Observation]) -> str | None:
+        """Why no card came of the same requests: tried again, it would only be paid again. `observed`: what the compile
+        would see."""
+        told, reason = self._store.get(self._key(task, "failed")) or ("", None)
+        return reason if told == digest(observed) else None
+
+    def fail(self, task: Task, observed: Sequence[Observation], reason: str, looks: int) -> None:
+        """`looks`: at its sealed examples, each of which might have let a card through, like a proof."""
+        with self._store.transact():
+            self._store.put(f"begun:{_of(task)}", self.begun(task) + looks)
+            self._store.put(self._key(task, "failed"), [digest(observed), reason], expire=KEEP_SECONDS)
+
     def begin(self, task: Task, begun: Begun) -> None:
         with self._store.transact():
             self._store.put(f"begun:{_of(task)}", max(begun.number, self.begun(task)))
-            self._store.put(self._key(task), begun.to_json(), expire=KEEP_SECONDS)
+            self._store.put(self._key(task, "card"), begun.to_json(), expire=KEEP_SECONDS)
 
-    def _key(self, task: Task) -> str:
-        return f"card:{self._mark}:{self._chosen}:{_of(task)}"
+    def _key(self, task: Task, what: str) -> str:
+        return f"{what}:{self._mark}:{self._chosen}:{_of(task)}"
 
 
 def _of(task: Task) -> str:

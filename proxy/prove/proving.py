@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from compiler.backtest import Backtest, Ended
 from compiler.budget import OFFLINE, Budget
 from compiler.card import Card
-from compiler.errors import BudgetExceeded, CompileFailed, JudgeIsArm, ModelFailed, ModelRefused, NotNow
+from compiler.errors import BudgetExceeded, CompileFailed, JudgeIsArm, ModelFailed, ModelRefused, NothingWorks, NotNow
 from compiler.judge import check
 from compiler.llm import Llm, Purpose
 from compiler.models import Models
@@ -23,6 +23,10 @@ from proxy.prove.saving import saving_of
 from proxy.settings import Settings
 
 NO_LIMIT = float("inf")
+
+
+class _NoCard(Exception):
+    """Carries why."""
 
 
 @dataclass
@@ -91,19 +95,17 @@ class _One:
     test: Backtest | None = None
 
     async def run(self, shown: Shown) -> Result:
+        """Raises BudgetExceeded and ModelFailed where it is to go on another time."""
+        task, kept = self.case.task, self.of.kept
         try:
             card = self.card = self.case.begun.card if self.case.begun else await self._compiled(shown)
-        except CompileFailed as error:
-            if isinstance(error.__cause__, ModelFailed) and not isinstance(error.__cause__, ModelRefused):
-                raise error.__cause__ from error
-            return self.result("fail", f"not compiled: {error}")
-        except BudgetExceeded as error:
-            if error.account == self.of.account:
-                raise
+        except _NoCard as error:
             return self.result("fail", f"not compiled: {error}")
         self.margin = self.of.settings.margin.of(card.contract.kind)
-        self.number = number_of(self.case, self.of.kept, self.margin)
-        task, scope = self.case.task, f"{self.of.account}:{self.case.task.name}"
+        looks = 0 if self.case.begun else card.looks - bool(card.sealed)
+        self.number = number_of(self.case, kept, self.margin, looks)
+        kept.begin(task, Begun(self.number, card, self.case.first, digest(self.case.compiled_from), self.margin))
+        pairs = self.case.pairs + len(card.sealed)
         test = self.test = Backtest(
             self.llm,
             self.of.store,
@@ -113,33 +115,44 @@ class _One:
             self.case.first,
             self.margin,
             self.number,
-            Purpose(task.name, "shadow", scope, self.of.max_usd, account=self.of.account),
+            Purpose(task.name, "shadow", f"{self.of.account}:{task.name}", self.of.max_usd, account=self.of.account),
             self.of.settings.compile.concurrency,
-            on_pairs=lambda proof: self._go_on(card, proof, shown),
+            on_pairs=lambda proof: shown.pairs(proof, pairs),
         )
-        shown.say(f"{card.label} on {card.model}: comparing up to {self.case.pairs:,} pairs")
+        shown.say(f"{card.label} on {card.model}: comparing up to {pairs:,} pairs")
         return self._decided(await test.run())
 
     async def _compiled(self, shown: Shown) -> Card:
-        number = self.of.kept.begun(self.case.task) + 1
-        options = self.of.settings.compile_options()
-        return await compile(
-            self.case.task,
-            self.case.examples,
-            self.models,
-            options=options,
-            version=number,
-            llm=self.llm,
-            on_step=lambda step: shown.say(str(step)),
-        )
+        """Raises _NoCard; BudgetExceeded too where the cap cut it short, whatever came of it: that measures nothing but
+        the cap."""
+        task, kept, seen = self.case.task, self.of.kept, self.case.compiled_from
+        if reason := kept.failure(task, seen):
+            raise _NoCard(reason)
+        refused = self.llm.budget.refused[self.of.account]
+        try:
+            card = await compile(
+                task,
+                self.case.examples,
+                self.models,
+                options=self.of.settings.compile_options(),
+                version=kept.begun(task) + 1,
+                llm=self.llm,
+                on_step=lambda step: shown.say(str(step)),
+            )
+        except (CompileFailed, BudgetExceeded) as error:
+            self._require_uncut(refused)
+            if isinstance(error.__cause__, ModelFailed) and not isinstance(error.__cause__, ModelRefused):
+                raise error.__cause__ from error
+            if isinstance(error, NothingWorks):
+                kept.fail(task, seen, str(error), error.looks)
+            raise _NoCard(str(error)) from error
+        self._require_uncut(refused)
+        return card
 
-    def _go_on(self, card: Card, proof: Proof, shown: Shown) -> None:
-        """With the first pairs its card is kept: one whose compile ran out of money may be compiled better later."""
-        if proof.position <= self.of.settings.compile.concurrency:
-            first = self.case.first
-            begun = Begun(self.number, card, first, digest(self.case.observed[:first]), self.margin)
-            self.of.kept.begin(self.case.task, begun)
-        shown.pairs(proof, self.case.pairs)
+    def _require_uncut(self, refused: int) -> None:
+        """`refused`: how many calls the cap had refused before."""
+        if self.llm.budget.refused[self.of.account] > refused:
+            raise BudgetExceeded("the cap cut its compile short", scope="compile", account=self.of.account)
 
     def _decided(self, ended: Ended) -> Result:
         verdict: Verdict = "pass" if ended.end == "proven" else "fail"

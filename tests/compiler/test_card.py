@@ -47,6 +47,7 @@ def test_a_person_can_read_the_prompt_in_its_json():
         "kind": "prompt",
         "system": "Say good or bad.",
         "demonstrations": [{"input": "sun", "expected": "good"}],
+        "frame": None,
     }
 
 

@@ -20,6 +20,7 @@ def test_the_public_surface_is_these_names():
         "Options",
         "Prompt",
         "Score",
+        "Step",
         "Task",
         "compile",
         "load_examples",

@@ -6,6 +6,7 @@ import pytest
 from compiler.errors import ExampleError
 from compiler.example import (
     Example,
+    Split,
     choose_demonstrations,
     example_from_json,
     load_examples,
@@ -107,29 +108,28 @@ def test_a_missing_file_an_empty_file_and_one_that_is_no_text_are_reported_by_na
         assert says in str(caught.value)
 
 
-def test_the_later_two_fifths_are_held_out():
+def test_the_newest_are_sealed_and_those_before_choose():
     examples = labelled(50, "a", "b")
     parts = split(examples, enough=40)
-    assert parts.train == tuple(examples[:30])
-    assert parts.held_out == tuple(examples[30:])
+    assert (parts.reflect, parts.dev, parts.holdout) == (*map(tuple, (examples[:20], examples[20:35], examples[35:])),)
 
 
-def test_never_more_is_held_out_than_asked_for():
-    assert len(split(labelled(1_000, "a"), enough=40).held_out) == 40
+def test_never_more_are_scored_on_than_a_compile_can_pay():
+    parts = split(labelled(1_000, "a"), enough=40)
+    assert (len(parts.dev), len(parts.holdout)) == (32, 40)
 
 
-def test_nothing_is_held_out_of_too_few_examples():
+def test_none_is_kept_back_of_too_few_examples():
     examples = labelled(39, "a", "b")
-    assert split(examples, enough=40).train == tuple(examples)
-    assert split(examples, enough=40).held_out == ()
+    assert split(examples, enough=40) == Split(tuple(examples), (), ())
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-def test_a_handful_of_examples_is_never_held_out_whole(n):
+def test_a_handful_of_examples_is_never_kept_back_whole(n):
     examples = labelled(n, "a")
     parts = split(examples, enough=0)
-    assert parts.train + parts.held_out == tuple(examples)
-    assert len(parts.train) >= len(parts.held_out)
+    assert parts.reflect + parts.dev + parts.holdout == tuple(examples)
+    assert len(parts.reflect) >= len(parts.dev) == len(parts.holdout)
 
 
 def test_a_few_short_answers_that_repeat_are_labels():
@@ -161,8 +161,8 @@ def test_one_answer_that_is_no_object_makes_it_text():
 def test_demonstrations_go_round_the_labels():
     contract = Contract("label", ("a", "b", "c"))
     examples = [Example(f"{i}", "a") for i in range(10)] + [Example("x", "b"), Example("y", "c")]
-    shown = choose_demonstrations(examples, contract)
-    assert [e.expected for e in shown] == ["a", "b", "c", "a"]
+    shown = choose_demonstrations(examples, contract, at_most=6)
+    assert [e.expected for e in shown] == ["a", "b", "c", "a"], "no label is shown more often than its share"
 
 
 def test_demonstrations_of_many_labels_show_one_of_each_and_never_more_than_asked():

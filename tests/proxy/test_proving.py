@@ -46,9 +46,9 @@ def estimates(store: Store, **background: float) -> Estimates:
     )
 
 
-def serves(store: Store, name: str) -> None:
+def serves(store: Store, name: str, traffic: float = 0.3) -> None:
     registry = Registry(store)
-    registry.set_state(name, replace(registry.state(name), stage="ramping", traffic=0.3))
+    registry.set_state(name, replace(registry.state(name), stage="ramping", traffic=traffic))
 
 
 def all_may_cost(found: Estimates) -> list[str]:
@@ -73,6 +73,11 @@ def test_what_saves_most_for_a_dollar_of_proof_may_use_what_the_others_leave(sto
     assert all_may_cost(estimates(store)) == ["labels", "few"], "what serves goes on, and the next one begins"
     serves(store, "few")
     assert all_may_cost(estimates(store)) == ["labels", "texts", "few"]
+
+
+def test_what_serves_half_of_its_calls_goes_on_with_its_own_share(store: Store):
+    serves(store, "labels", traffic=0.6)
+    assert all_may_cost(estimates(store)) == ["few"], "the rest would take several times the pairs"
 
 
 def test_what_is_kept_leaves_its_place_to_the_next(store: Store):

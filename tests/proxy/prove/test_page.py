@@ -52,7 +52,7 @@ async def test_it_asks_nobody_for_anything(prove, log, page):
 async def test_a_manager_reads_the_verdict_the_tasks_the_money_and_the_prompt(prove, log, page):
     await prove("log.jsonl", code=1)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page()))
-    assert "1 of 2 tasks can move to a cheaper model: at most 9.3 % worse (95 % sure)" in text
+    assert "1 of 2 tasks can move to a cheaper model: at most 9.4 % worse (95 % sure)" in text
     for said in (
         f"{TOXIC_NAME} pass",
         "an estimate at the log's own traffic and prices",

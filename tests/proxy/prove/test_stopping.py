@@ -58,7 +58,7 @@ async def done(fake: FakeUpstream, number: int) -> None:
     await fake.wait_until(lambda: sum(call.billed for call in fake.calls_to("fake-nano")) >= number)
 
 
-@pytest.mark.parametrize(("after", "words"), [(20, "asking fake-strong"), (60, "comparing up to")])
+@pytest.mark.parametrize(("after", "words"), [(5, "their requests go to"), (60, "comparing up to")])
 async def test_killed_and_run_again_it_pays_for_what_is_missing_only(started, fake, after, words):
     """In the middle of the compile, and of the pairs."""
     stalling(fake, after)
@@ -85,7 +85,7 @@ async def test_ctrl_c_says_how_to_go_on(started, fake, tmp_path):
     process = await started()
     await said(process, "comparing up to")
     await done(fake, 60)
-    await fake.wait_for(63)
+    await fake.wait_for(62)
     process.send_signal(signal.SIGINT)
     out, error = await process.communicate()
     assert process.returncode == 130, error.decode()
