@@ -7,9 +7,11 @@ import pytest
 from compiler.models import Models, Options
 from compiler.observation import input_of
 from compiler.task import Task
-from proxy.prove.case import EXAMPLES, answering, divide
+from proxy.prove.case import EXAMPLES, Case, answering, divide, number_of
 from proxy.prove.kept import Begun, Kept, digest
 from proxy.prove.redacted import Redacted
+from proxy.prove.traffic import Requests
+from proxy.replay.recogniser import Match
 from tests.compiler.moods import MOOD, card_of, seen, texts
 
 
@@ -92,3 +94,20 @@ def test_without_a_key_nothing_is_changed():
     observed = texts(3)
     assert [*Redacted(observed, None)] == observed
     assert Redacted(observed, None)[1:] == observed[1:]
+
+
+def test_a_compile_that_found_nothing_is_remembered_for_the_same_requests_and_its_looks_are_counted(kept):
+    assert kept.failure(MOOD, OBSERVED[:10]) is None
+    kept.fail(MOOD, OBSERVED[:10], "nothing works", 2)
+    assert kept.failure(MOOD, OBSERVED[:10]) == "nothing works"
+    assert kept.failure(MOOD, OBSERVED[:12]) is None, "with more examples it is worth another try"
+    assert kept.begun(MOOD) == 2
+
+
+def test_each_look_at_sealed_examples_and_each_margin_is_as_good_as_a_proof(kept):
+    case = Case(MOOD, Requests(Match("t1", "mood", "")), OBSERVED, 10, "fake-strong")
+    assert [number_of(case, kept, 0.02), number_of(case, kept, 0.02, looks=2)] == [1, 3]
+    kept.begin(MOOD, begun(3))
+    goes_on = replace(case, begun=kept.find(MOOD, OBSERVED))
+    assert [number_of(goes_on, kept, 0.02), number_of(goes_on, kept, 0.05)] == [3, 4]
+    assert case.pairs == 20 and len(case.compiled_from) == 10
