@@ -78,6 +78,10 @@ class Budget:
         held = self._account(account)
         return float(held["spent"] + sum(held["open"].values()))
 
+    def close(self, scope: str) -> None:
+        """Nothing more is paid from its account; what a new one of that name pays is another matter's."""
+        self._store.delete(f"budget:{scope}")
+
     def _named(self, account: str) -> str:
         if account == self.day():
             return "a day"

@@ -107,6 +107,7 @@ class Learner:
         except NothingWorks as error:
             outcome = "kept"
             Proofs(self._registry.store).looked(task.name, error.looks)
+            self._llm.end(scope_of(task, self._registry.next_version(task.name)))
             self._keep(task, str(error), self._retry_kept_after)
         except CompileFailed as error:
             busy = error.__cause__.retry_after if isinstance(error.__cause__, ModelBusy) else 0.0

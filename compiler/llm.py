@@ -263,6 +263,11 @@ class Llm:
         for key in self._store.keys(f"memo:{scope}:"):
             self._store.delete(key)
 
+    def end(self, scope: str) -> None:
+        """A compile that came to its end without a card: the next one asks anew, with all the money it may have."""
+        self.forget(scope)
+        self.budget.close(scope)
+
 
 async def _strip(key: str, request: Any) -> None:
     """The SDK adds what OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and the like hold, keys too, whatever the host."""

@@ -283,7 +283,8 @@ class Registry:
         failures = state.failures + 1 if state.definition == definition else 1
         retry_at = time.time() + retry_after
         card = self.card(name, state.version) if state.version else None
-        stage: Stage = "live" if card and card.definition == definition else "kept"
+        serves = card and card.definition == definition and state.traffic > 0
+        stage: Stage = "live" if serves else "kept"
         self.set_state(name, TaskState(stage, definition, state.version, reason, retry_at, failures, state.traffic))
 
     def reopen(self, name: str) -> None:

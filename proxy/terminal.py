@@ -59,7 +59,9 @@ def show_task(view: TaskView) -> None:
             click.echo(f"  {score.name:32} {score} answers as wanted{stopped}")
         theirs, ours = card.usd_per_call
         if theirs is not None and ours is not None:
-            click.echo(f"  a call costs ${ours:.6f}, on your model ${theirs:.6f} (as the examples were)")
+            saved = theirs - ours
+            back = f"; the compile is paid back after {card.compile_usd / saved:,.0f} served calls" if saved > 0 else ""
+            click.echo(f"  a call costs ${ours:.6f}, on your model ${theirs:.6f}, as on the examples{back}")
         for note in card.notes:
             click.echo(f"  {note}")
         click.echo("\n" + "\n".join(f"[{m['role']}]\n{m['content']}\n" for m in card.program.opening()))
