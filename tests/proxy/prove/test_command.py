@@ -298,8 +298,9 @@ async def test_what_no_prompt_makes_good_enough_is_said_and_not_tried_again(told
 
 
 async def test_a_meta_model_that_refuses_is_said(told, tmp_path, settings, fake):
-    Judged(tmp_path, settings, fake)
-    settings["models"]["judge"] = "fake-nano"  # nobody: then the meta model's prompt is taken as it is
+    """Where nobody judges, and answers of several lines can't be compared, its prompt is taken as it is."""
+    texts = [{**call, "response": said(call, "Summary:\n")} for call in calls(SUMMARY)]
+    logged(tmp_path / "log.jsonl", texts)
     fake.answers["fake-strong"] = "I'm sorry, I can't."
     (task,) = (await told("log.jsonl", code=1))["tasks"]
     assert task["reason"] == "not compiled: the meta model refused"
