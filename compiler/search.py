@@ -38,7 +38,8 @@ from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter
 
 META_SECONDS = 300.0  # for one answer: a reasoning model thinks, a slow one writes slowly
-META_TOKENS = {ANALYSE: 1_500, WRITE_PROMPT: 3_000, REFLECT: 3_000}
+META_TOKENS = {ANALYSE: 1_000, WRITE_PROMPT: 1_500, REFLECT: 1_500}  # of an answer, besides what is thought
+LONGER = 1.5  # times what it replaces, where that is more
 
 
 def scope_of(task: Task, version: int) -> str:
@@ -325,6 +326,10 @@ class _MetaModel:
         return self._found
 
     @cached_property
+    def _own_tokens(self) -> int:
+        return TokenCounter().text(self._work.task.wording)
+
+    @cached_property
     def _examples(self) -> list[Example]:
         """A few of each kind, and of a recognised task their data alone."""
         task, shown = self._work.task, self._work.examples.reflect
@@ -338,7 +343,8 @@ class _MetaModel:
             raise ModelRefused("the meta model may be asked no more")
         self.calls += 1
         purpose = replace(work._purpose, timeout=META_SECONDS)
-        reply = await work.llm.ask(work.models.meta, messages, purpose, max_tokens=META_TOKENS[dialogue])
+        most = max(META_TOKENS[dialogue], int(LONGER * self._own_tokens))
+        reply = await work.llm.ask(work.models.meta, messages, purpose, max_tokens=most)
         if dialogue not in self.dialogues:
             self.dialogues.append(dialogue)
         work._tell(dialogue.partition(".")[0], work.models.meta, f"{work.models.meta} answered")
