@@ -82,11 +82,16 @@ class App:
 
     async def until(self, prompt: str, stage: str) -> Proof:
         """Goes on asking until the prompt's task is at that stage."""
+        _, proof = await self.until_at(prompt, stage)
+        assert proof
+        return proof
+
+    async def until_at(self, prompt: str, stage: str) -> tuple[TaskState, Proof | None]:
+        """The same, where there may be no proof."""
         async with asyncio.timeout(PATIENCE):
             while (found := self.state(prompt)) is None or found[0].stage != stage:
                 await self.ask(prompt, AT_ONCE)
-        assert found[1]
-        return found[1]
+        return found
 
     def state(self, prompt: str) -> tuple[TaskState, Proof | None] | None:
         with self._server.open_store() as store:

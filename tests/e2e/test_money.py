@@ -164,7 +164,8 @@ async def test_ledger_metrics_and_report_equal_the_upstreams_bill_whatever_happe
 
     await fake.wait_until(lambda: all(call.done for call in fake.calls))
     bill = upstreams_bill(fake.calls)
-    assert [call.status for call in fake.calls_to("fake-strong")] == [200, 500, 200]  # the background tried again
+    asked_again = [call.status for call in fake.calls_to("fake-strong")]
+    assert asked_again[:3] == [200, 500, 200] and set(asked_again[3:]) <= {200}  # the background tried again
     assert all(bill[model][kind] for model in ("fake-nano", "fake-mini") for kind in TOKENS)  # nothing compares 0 to 0
     expected = rounded(without_calls(bill))
     deadline = time.monotonic() + 10

@@ -19,7 +19,7 @@ async def test_one_task_goes_live_one_is_kept_and_one_that_gets_worse_is_paused(
     worse = False
 
     def candidate(body: Any) -> str:
-        text = body["messages"][-1]["content"]
+        text = str(body["messages"])
         return wrong(body) if "urgent" in text or (worse and "toxic" in text) else right(body)
 
     fake.answers |= {INCUMBENT: right, CANDIDATE: candidate, META: "<prompt>Answer as shown.</prompt>"}
@@ -35,11 +35,10 @@ async def test_one_task_goes_live_one_is_kept_and_one_that_gets_worse_is_paused(
                 assert all(await app.ask(TOXIC, 10))
         assert app.routes[TOXIC][-50:].count("compiled") > 25  # the rest fell back: on a busy machine some are late
 
-        proof = await app.until(URGENT, "kept")
-        state, _ = app.state(URGENT) or (None, None)
-        assert state and "worse than your model" in state.reason and state.traffic == 0
+        state, proof = await app.until_at(URGENT, "kept")
+        assert "no cheaper model is good enough: fake-nano loses" in state.reason
+        assert proof is None and state.version == 0, "no prompt was worth a proof"
         assert set(app.routes[URGENT]) == {"original"}, "what was never proven never served"
-        assert proof.outcomes["different"] == proof.pairs
 
         worse = True
         proof = await app.until(TOXIC, "paused")
@@ -52,4 +51,4 @@ async def test_one_task_goes_live_one_is_kept_and_one_that_gets_worse_is_paused(
         with server.open_store() as store:
             registry = Registry(store)
             assert {registry.state(name).stage for name in registry.adopted()} == {"paused", "kept"}
-        assert spent[META]["calls"] == 2, "one prompt for each task"
+        assert 2 <= spent[META]["calls"] <= 8, "of the task that the cheap model does as it is, no prompt is written"
