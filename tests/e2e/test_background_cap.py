@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import PRICES
-from tests.e2e.app import CANDIDATE, INCUMBENT, META, App, good, right, wrong
+from tests.e2e.app import CANDIDATE, INCUMBENT, META, App, good, right
 from tests.e2e.conftest import serving, settings_for
 from tests.e2e.test_money import usage
 from tests.fake_upstream import Call, FakeUpstream
 from tests.learned import TOXIC
 
-CAP = 0.0088  # USD: a compile, and what some pairs have to set aside
+CAP = 0.001  # USD: a compile, and some hundred pairs
 
 
 def usd(call: Call) -> float:
@@ -21,25 +21,15 @@ def usd(call: Call) -> float:
     return (told["prompt_tokens"] * price["input"] + told["completion_tokens"] * price["output"]) / 1e6
 
 
-def right_as_shown(body: Any) -> str:
-    return right(body) if "Answer as shown." in str(body["messages"][0]) else wrong(body)
-
-
-def at_length(body: Any) -> dict[str, Any]:
-    """As long as it may be."""
-    tokens = 1_490 if "Write the system prompt" in body["messages"][-1]["content"] else 990
-    return {"content": "<prompt>Answer as shown.</prompt>", "usage": usage(900, 0, tokens, 0)}
-
-
 async def test_a_tiny_cap_is_kept_to_the_last_call_with_two_workers(fake: FakeUpstream, tmp_path: Path) -> None:
-    fake.answers |= {INCUMBENT: right, CANDIDATE: right_as_shown, META: at_length}
+    fake.answers |= {INCUMBENT: right, CANDIDATE: right}
     settings: dict[str, Any] = settings_for(
         fake,
         tmp_path,
         listen={"port": 0, "workers": 2},
         mode="auto",
         capture={"per_second": 500},
-        compile={"min_examples": 20},
+        compile={"min_examples": 20, "concurrency": 1},
         background={"usd_per_day": CAP, "max_share_of_saving": 1.0},
     )
     settings["models"] = {"meta": META, "judge": CANDIDATE, "production": [CANDIDATE]}
@@ -51,6 +41,6 @@ async def test_a_tiny_cap_is_kept_to_the_last_call_with_two_workers(fake: FakeUp
         assert all(await app.ask(TOXIC, 60)), "the app is answered all the same"
     assert set(app.routes[TOXIC]) == {"original"}, "so that all else was asked by the background"
     background = [call for call in fake.calls if call.model != INCUMBENT]
-    assert [call.model for call in background].count(META) == 2, "it looks, and it writes"
+    assert {call.model for call in background} == {CANDIDATE}, "a task that it does as it is needs no prompt"
     sums = [*accumulate(map(usd, background))]
-    assert sums[-1] > 0.9 * CAP and max(sums) <= CAP
+    assert sums[-1] > 0.8 * CAP and max(sums) <= CAP
