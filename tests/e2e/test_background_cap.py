@@ -12,7 +12,7 @@ from tests.e2e.test_money import usage
 from tests.fake_upstream import Call, FakeUpstream
 from tests.learned import TOXIC
 
-CAP = 0.001  # USD: a compile, and some hundred pairs
+CAP, ASIDE = 0.0007, 0.0003  # USD: a compile and some pairs; what is set aside for two
 
 
 def usd(call: Call) -> float:
@@ -29,7 +29,7 @@ async def test_a_tiny_cap_is_kept_to_the_last_call_with_two_workers(fake: FakeUp
         listen={"port": 0, "workers": 2},
         mode="auto",
         capture={"per_second": 500},
-        compile={"min_examples": 20, "concurrency": 1},
+        compile={"min_examples": 20, "concurrency": 2},
         background={"usd_per_day": CAP, "max_share_of_saving": 1.0},
     )
     settings["models"] = {"meta": META, "judge": CANDIDATE, "production": [CANDIDATE]}
@@ -43,4 +43,4 @@ async def test_a_tiny_cap_is_kept_to_the_last_call_with_two_workers(fake: FakeUp
     background = [call for call in fake.calls if call.model != INCUMBENT]
     assert {call.model for call in background} == {CANDIDATE}, "a task that it does as it is needs no prompt"
     sums = [*accumulate(map(usd, background))]
-    assert sums[-1] > 0.8 * CAP and max(sums) <= CAP
+    assert sums[-1] > CAP - ASIDE and max(sums) <= CAP
