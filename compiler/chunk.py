@@ -28,16 +28,20 @@ def _list_of(value: Any) -> list[Any] | None:
 
 
 def chunks(text: str, size: int = SIZE, overlap: int = OVERLAP) -> list[str]:
+    return [text[start:end] for start, end in spans(text, size, overlap)]
+
+
+def spans(text: str, size: int, overlap: int) -> list[tuple[int, int]]:
     """Pieces of at most `size` characters, in order, that hold all of the text. A piece ends with a paragraph where one
     ends in its second half, else with a sentence, else with a word; it begins at such a bound too, at most `overlap`
     (under half of `size`) before the last one's end."""
-    pieces = []
+    found = []
     start = 0
     while len(text) - start > size:
         end = _bound(text, start + size // 2, start + size, last=True)
-        pieces.append(text[start:end])
+        found.append((start, end))
         start = _bound(text, end - overlap, end, last=False)
-    return [*pieces, text[start:]] if text[start:] else pieces
+    return [*found, (start, len(text))] if text else []
 
 
 def _bound(text: str, least: int, most: int, *, last: bool) -> int:

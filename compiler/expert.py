@@ -123,18 +123,27 @@ async def timed(ask: Callable[[], Awaitable[Answered]], call: Called, clock: Cal
 
 
 async def end(tasks: Collection[Task[Any]], patience: float | None = None) -> None:
-    """Cancels those that have not ended and waits for them, `patience` seconds at most."""
+    """Cancels those that have not ended and waits for them, `patience` seconds at most, also when it is cancelled
+    itself meanwhile. An exception that nobody asked for by then is no news."""
     left = {task for task in tasks if not task.done()}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=patience)
-    for task in left:
+    for task in tasks:
+        if task not in left:
+            _hear(task)
+            continue
         task.add_done_callback(_hear)
+        task.cancel()
+    gone: asyncio.CancelledError | None = None
+    while left:
+        try:
+            await asyncio.wait(left, timeout=patience)
+            break
+        except asyncio.CancelledError as error:
+            gone, left = error, {task for task in left if not task.done()}
+    if gone:
+        raise gone
 
 
 def _hear(task: Task[Any]) -> None:
-    """An exception that nobody asks for any more is no news."""
     if not task.cancelled():
         task.exception()
 
