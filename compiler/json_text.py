@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-FENCED = re.compile(r"```\w*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+FENCED = re.compile(r"```\w*[ \t]*\n(.*?)```", re.DOTALL)
 PLACES = 20  # at which an answer is tried
 DEEPEST = 50
 

@@ -26,9 +26,11 @@ class Nodes:
         self._over_cap: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> str:
-        """Why the synthesis can't be asked; "" where it can. None of them works any more then."""
-        self._experts.purse.check(0.0, calls=len(self._plan.nodes) + 1)
+        """Why the synthesis can't be asked; "" where it can. None of them works any more then.
+
+        Raises BudgetExceeded, before anything is asked, where there are more nodes than calls."""
         self._trace.nodes = {node.id: Noted(node.id, node.expert) for node in self._plan.nodes}
+        self._experts.purse.check(0.0, calls=len(self._plan.nodes) + 1)
         for node in self._plan.ordered():
             self._tasks[node.id] = asyncio.create_task(self._node(node))
         try:

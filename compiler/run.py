@@ -43,7 +43,7 @@ class Limits:
 @dataclass(frozen=True)
 class Prepared:
     """`synthesis`: the request that answers, its `timeout` the seconds left for it; None, and `reason` says why, where
-    the original request has to be sent instead."""
+    the original request has to be sent instead. What comes of it is for its sender to note in `trace.synthesis`."""
 
     synthesis: Question | None
     reason: str

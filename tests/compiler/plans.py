@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.expert import Answer
+from compiler.expert import LINGER, Answer
 from compiler.plan import Node, Plan, Synthesis
 from compiler.pricing import Usage
 from compiler.references import GAP, chat
@@ -41,7 +41,8 @@ def id_of(messages: Sequence[Mapping[str, Any]]) -> str:
 @dataclass
 class Fakes:
     """Experts. `seconds` and `faults` are by the first word of a prompt, a node's id: how long it takes, and what its
-    calls do, one after the other ("ok" after the last): "ok", an answer's text, an exception, or "hang"."""
+    calls do, one after the other ("ok" after the last): "ok", an answer or its text, an exception, "hang", or "deaf":
+    hang and be slow to heed a cancellation."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     faults: dict[str, list[Any]] = field(default_factory=dict)
@@ -66,9 +67,11 @@ class Fakes:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            await asyncio.sleep(self.seconds.get(id, 1.0) if fault != "hang" else 1e9)
+            await asyncio.sleep(self.seconds.get(id, 1.0) if fault not in ("hang", "deaf") else 1e9)
         except asyncio.CancelledError:
             self.cancelled += 1
+            if fault == "deaf":
+                await asyncio.sleep(LINGER / 2)
             raise
         finally:
             self.running -= 1

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from compiler.references import DATA, FORM, GAP, chat, filled, mended, references
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=100, deadline=None)
 NAMES = ["a", "b", "text"]
 HOSTILE = st.lists(
     st.sampled_from(["{{a}}", "{{b}}", "{{", "}}", "</a>", "<a-", "</a-0123456789abcdef>", "\n", "x", "\\1", "\ud800"])

@@ -305,6 +305,18 @@ def test_an_ask_that_answers_nonsense_or_cancels_itself_fails_its_call(answer):
     assert travel(main)[0].by == "strong"
 
 
+def test_a_mistake_of_our_own_is_not_taken_for_a_failure_of_an_expert_and_leaves_no_task():
+    def most_usd(*asked: Any) -> float:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        fakes = Fakes()
+        await run(DIAMOND, VALUES, fakes.ask, fakes.strong, limits=LIMITS, most_usd=most_usd)
+
+    with pytest.raises(ZeroDivisionError):
+        travel(main)
+
+
 def test_a_slot_without_a_value_is_told_before_anything_is_asked():
     fakes = Fakes()
     with pytest.raises(PlanError) as error:
@@ -340,6 +352,21 @@ def test_an_output_that_looks_like_a_reference_or_a_tag_goes_on_as_it_is():
     fakes = Fakes(faults={"a": [hostile]})
     ran(DIAMOND, fakes)
     assert f"b of <a>\n{hostile.replace('-0123456789abcdef', '')}\n</a>" in fakes.texts
+
+
+def test_a_trace_says_what_each_node_was_given_and_what_it_took():
+    fakes = Fakes(seconds={"b": 4}, faults={"c": ["", "better"]})
+    trace = ran(DIAMOND, fakes, {"text": "x" * 5_000})[0].trace
+    (given,) = trace.nodes["a"].inputs
+    assert (given.name, given.chars, given.text, given.available) == ("text", 5_000, "x" * 4_000, True)
+    assert (trace.nodes["b"].began, trace.nodes["b"].ended) == (1, 5)
+    assert [(call.try_, call.began, call.seconds, call.text) for call in trace.nodes["c"].calls] == [
+        (1, 1, 1, ""),
+        (2, 2, 1, "better"),
+    ]
+    assert trace.synthesis and [one.name for one in trace.synthesis.inputs] == ["b", "c"]
+    assert (trace.reason, trace.strong, trace.seconds, trace.retries) == ("", None, 6, 1)
+    assert trace.usd == pytest.approx(5 * CALL_USD)
 
 
 def test_a_trace_comes_back_from_json_as_it_was():
