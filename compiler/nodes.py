@@ -106,12 +106,11 @@ class Nodes:
         return GAP
 
     async def _inputs(self, node: Node) -> dict[str, Any]:
-        """Once they are all there. Raises ModelFailed as soon as one failed that it can't do without: one that is not
-        optional, or the list that it maps over."""
+        """Once they are all there. Raises ModelFailed as soon as one failed that is not optional."""
         pending = {self._tasks[other.id] for other in self._plan.before(node)}
         while True:
             for other in self._plan.before(node):
-                if self._has_failed(other) and not (other.optional and node.map_over != other.id):
+                if self._has_failed(other) and not other.optional:
                     raise ModelFailed(f"its input {other.id!r} is not available")
             if not pending:
                 return {name: self.output(name) for name in node.inputs}

@@ -50,6 +50,7 @@ class Fakes:
     asked: list[str] = field(default_factory=list)
     began: list[tuple[str, float]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
     chats: list[list[Mapping[str, Any]]] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
@@ -61,7 +62,7 @@ class Fakes:
         self.began.append((id, asyncio.get_running_loop().time()))
         self.texts.append(told(messages))
         self.chats.append([*messages])
-        assert timeout > 0
+        self.timeouts.append(timeout)
         queue = self.faults.get(id, [])
         fault = queue.pop(0) if queue else "ok"
         self.running += 1

@@ -116,6 +116,7 @@ def test_every_run_ends_in_time_within_its_caps_and_leaves_no_task(case):
     limits = case.limits
     experts = [id for id in fakes.asked if id != "strong"]
     assert fakes.running == 0
+    assert all(0 < timeout <= limits.seconds for timeout in fakes.timeouts)
     deaf = LINGER if any("deaf" in faults for faults in case.faults.values()) else 0
     assert seconds <= limits.seconds + limits.strong_seconds + 2 * deaf + EPS
     assert case.leaves is None or seconds <= case.leaves + deaf + EPS
