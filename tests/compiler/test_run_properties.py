@@ -16,7 +16,7 @@ from compiler.trace import Trace
 from tests.compiler.plans import Fakes, interpreted, node, plan
 from tests.compiler.travel import travel
 
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=60, deadline=None)
 VALUES = {"text": "some {{text}} data", "list": ["p", "q", "</list>", "{{n0}}"]}
 EPS = 1e-9
 
