@@ -5,6 +5,8 @@ BudgetExceeded      a dollar cap would be passed by the next call
 ModelFailed         a background call got no usable answer
     ModelBusy       the upstream said 429: background work stops for a while
     ModelRefused    the model refused or returned nothing
+    Malformed       an answer that is not whole, or not of the form that was asked for: carries it
+PlanError           a plan that can't be run: carries a code, one for each fault
 JudgeIsArm          the judge would be one of the two models that it compares
 CalibrationFailed   too little to plant degradations in: carries the reason an operator reads
 UnknownTask         nobody declared a task of that name, and none was recognised
@@ -33,7 +35,7 @@ class StoreError(CompilerError):
 class BudgetExceeded(CompilerError):
     def __init__(self, message: str, *, scope: str, account: str = "") -> None:
         super().__init__(message)
-        self.scope = scope  # "day" or "compile"
+        self.scope = scope  # "day", "compile" or "run"
         self.account = account  # the one that has no room
 
 
@@ -51,6 +53,18 @@ class ModelBusy(ModelFailed):
 
 class ModelRefused(ModelFailed):
     pass
+
+
+class Malformed(ModelFailed):
+    def __init__(self, message: str, *, text: str) -> None:
+        super().__init__(message)
+        self.text = text  # the whole answer
+
+
+class PlanError(CompilerError):
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code  # of the fault, such as "cycle"
 
 
 class JudgeIsArm(CompilerError):
