@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from bench import gateways, mining, recipes, tables
+from bench import compiling, gateways, mining, recipes, tables
 from bench.figures import Bar, Case, Rounds, Row, Sample, bars, bars_beside_bare, rows
 from bench.load import LoadError, load
 from bench.processes import Footprint, cpu_seconds, footprint, others_cpu_seconds
@@ -32,7 +32,7 @@ from bench.servers import Contender, Kind, Recipe, StartError, started
 
 CONCURRENCIES = (1, 8, 64)
 KINDS: tuple[Kind, ...] = ("whole", "stream", "paced")
-NAMES = ("original", "compiled", *mining.NAMES, *(peer.recipe.name for peer in gateways.PEERS))
+NAMES = ("original", "compiled", *mining.NAMES, compiling.COMPILING, *(peer.recipe.name for peer in gateways.PEERS))
 SHOW = Console(stderr=True)
 SETTLE = 0.3  # seconds after a measurement: what a server does behind the answers is its own, not the next one's
 WARM_UP = 1.0  # seconds
@@ -48,6 +48,7 @@ class Options:
     only: frozenset[str]
     usage: bool = True  # whether streams ask for theirs
     mining: bool = False
+    compiling: bool = False
 
     def wants(self, name: str) -> bool:
         return not self.only or name in self.only or name in ("direct", "bare")
@@ -72,6 +73,7 @@ class Run:
     cases: dict[Case, Rounds] = field(default_factory=dict)
     memory: list[Footprint] = field(default_factory=list)
     work: dict[tuple[str, Case], mining.Work] = field(default_factory=dict)
+    compiles: dict[tuple[str, Case], compiling.Work] = field(default_factory=dict)
     disturbed: float = 0.0  # cores that other programs used
 
     def of(self, case: Case) -> list[Contender]:
@@ -79,7 +81,12 @@ class Run:
 
     @contextmanager
     def watching(self, contender: Contender, case: Case) -> Iterator[None]:
-        """What its learner does while inside, where it is one that mines."""
+        """What its learner does while inside, where it is one that mines or compiles."""
+        if contender.name == compiling.COMPILING:
+            began = compiling.seen(contender)
+            yield
+            self.compiles.setdefault((contender.name, case), compiling.Work()).add(began, compiling.seen(contender))
+            return
         if contender.name not in mining.NAMES:
             yield
             return
@@ -96,7 +103,8 @@ class Run:
         return [row for case, rounds in self.cases.items() for row in rows(case, rounds)]
 
     def bars(self) -> list[Bar]:
-        return bars_beside_bare(self.cases, mining.BESIDE) if self.work else bars(self.cases)
+        beside = mining.BESIDE if self.work else compiling.BESIDE if self.compiles else ()
+        return bars_beside_bare(self.cases, beside) if beside else bars(self.cases)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -107,6 +115,7 @@ class Run:
             "rows": [row.to_json() for row in self.rows()],
             "memory": {server.server: server.mib for server in self.memory},
             "mining": [work.to_json(name, case) for (name, case), work in self.work.items()],
+            "compiling": [work.to_json(name, case) for (name, case), work in self.compiles.items()],
             "bars": [bar.to_json() for bar in self.bars()],
         }
 
@@ -135,6 +144,7 @@ async def run(options: Options) -> Run:
         others, begun = others_cpu_seconds(os.getpid()), time.perf_counter()
         await _measure(options, found)
         mining.require(found.work)
+        compiling.require(found.compiles)
         used = others_cpu_seconds(os.getpid()) - others
         found.disturbed = max(0.0, used / (time.perf_counter() - begun))  # counted in ticks: may fall short of 0
         found.memory = [footprint(title, pid) for title, pid in servers.items()]
@@ -151,9 +161,11 @@ def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
         yield recipes.bare(workers)
         if options.mining:
             yield from mining.contenders(workers)
+        elif options.compiling:
+            yield from compiling.contenders(workers)
         elif options.wants("original") or options.wants("compiled"):
             yield recipes.cuecard(workers)
-    for peer in gateways.PEERS if not options.mining else ():
+    for peer in gateways.PEERS if not (options.mining or options.compiling) else ():
         name = peer.recipe.name
         if options.wants(name) and peer.is_installed():
             yield peer.recipe
@@ -164,10 +176,11 @@ def _recipes(options: Options, found: Run) -> Iterator[Recipe]:
 async def _warm_up(options: Options, found: Run) -> None:
     SHOW.print("warming up")
     for contender in [*found.contenders]:
-        for kind in KINDS if not options.mining else options.kinds:
+        for kind in KINDS if not (options.mining or options.compiling) else options.kinds:
             if contender in found.contenders:
                 await _sample(found, contender, Case(kind, 8, contender.workers), WARM_UP)
     found.work.clear()
+    found.compiles.clear()
 
 
 async def _measure(options: Options, found: Run) -> None:
@@ -219,6 +232,8 @@ def _print(found: Run) -> list[Bar]:
             console.print(tables.speed(kind, of_kind))
     if found.work:
         console.print(tables.work(found.work))
+    if found.compiles:
+        console.print(tables.compiles(found.compiles))
     console.print(tables.memory(found.memory))
     for title, how in found.how.items():
         console.print(f"{title}: {how}", highlight=False)
@@ -249,22 +264,26 @@ def _options() -> tuple[Options, argparse.Namespace]:
         action="store_true",
         help="the corpus's requests, of Cuecard that captures none, that does, and that mines all the time",
     )
+    parser.add_argument(
+        "--compiling", action="store_true", help="Cuecard as it comes, and one that compiles two tasks all the time"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--check", action="store_true", help="exit code 1 if a bar is missed")
     given = parser.parse_args()
-    given.kinds = given.kinds or (KINDS[:-1] if given.mining else KINDS)
+    given.kinds = given.kinds or (KINDS[:-1] if given.mining or given.compiling else KINDS)
     if unknown := set(given.only) - set(NAMES):
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(NAMES)}")
     only = frozenset(given.only)
     shape = given.concurrency, given.kinds, given.workers
-    return Options(given.rounds, given.seconds, *shape, only, usage=not given.without_usage, mining=given.mining), given
+    usage, beside = not given.without_usage, {"mining": given.mining, "compiling": given.compiling}
+    return Options(given.rounds, given.seconds, *shape, only, usage=usage, **beside), given
 
 
 def main() -> None:
     options, given = _options()
     try:
         found = uvloop.run(run(options))
-    except mining.NotMining as error:
+    except (mining.NotMining, compiling.NotCompiling) as error:
         sys.exit(f"nothing was measured: {error}")
     verdicts = _print(found)
     if given.json:

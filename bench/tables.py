@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
+from bench import compiling
 from bench.figures import Bar, Case, Row
 from bench.mining import Work
 from bench.processes import Footprint
@@ -76,6 +77,18 @@ def work(done: Mapping[tuple[str, Case], Work]) -> Table:
         table.add_row(
             titled(name, case.workers), f"{case.kind}, c={case.concurrency}", *figures, f"{seen.cpu / seen.seconds:.2f}"
         )
+    return table
+
+
+def compiles(done: Mapping[tuple[str, Case], compiling.Work]) -> Table:
+    table = Table(title="What the learner did in the measured time", title_justify="left")
+    for heading in ("server", "asked"):
+        table.add_column(heading)
+    for heading in ("seconds", "compile calls a second", "CPU of a core"):
+        table.add_column(heading, justify="right")
+    for (name, case), seen in sorted(done.items()):
+        figures = f"{seen.seconds:.0f}", f"{seen.calls_a_second:.0f}", f"{seen.cpu / seen.seconds:.2f}"
+        table.add_row(titled(name, case.workers), f"{case.kind}, c={case.concurrency}", *figures)
     return table
 
 

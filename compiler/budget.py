@@ -1,6 +1,7 @@
 """Dollar caps on background work. Money is reserved durably before a call, so that no crash can pass a cap."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from compiler.ledger import Charge, Ledger, Tally
 from compiler.store import Store
 
 PROOFS = "proofs"  # all proofs of a day share this account
+OFFLINE = "prove"  # of all that is done for one log, compiles included
 KEEP_SECONDS = 8 * 24 * 3_600
 
 
@@ -31,6 +33,7 @@ class Budget:
         self._store = store
         self._ledger = Ledger(store)
         self.usd_per_day = usd_per_day
+        self.refused: Counter[str] = Counter()  # calls, by the account that had no room
 
     def reserve(self, usd: float, caps: Mapping[str, float]) -> Reservation:
         """Set `usd` aside in today's account and in those of `caps`, by scope. Raises BudgetExceeded, nothing set
@@ -42,10 +45,12 @@ class Budget:
                 held = self._account(account)
                 used = held["spent"] + sum(held["open"].values())
                 if used + usd > cap:
+                    self.refused[account.removeprefix("budget:")] += 1
                     raise BudgetExceeded(
                         f"the next call may cost ${usd:.4f}, and ${used:.4f} of the "
                         f"${cap:.2f} {self._named(account)} are spent or reserved",
                         scope="day" if account == self.day() else "compile",
+                        account=account.removeprefix("budget:"),
                     )
             for account in caps:
                 held = self._account(account)
@@ -73,11 +78,17 @@ class Budget:
         held = self._account(account)
         return float(held["spent"] + sum(held["open"].values()))
 
+    def close(self, scope: str) -> None:
+        """Nothing more is paid from its account; what a new one of that name pays is another matter's."""
+        self._store.delete(f"budget:{scope}")
+
     def _named(self, account: str) -> str:
         if account == self.day():
             return "a day"
         if account.startswith(f"budget:{PROOFS}:"):
             return "that all proofs may cost in a day"
+        if account.startswith(f"budget:{OFFLINE}:"):
+            return "that a log's proof may cost"
         return "a task's proof in a day" if account.startswith("budget:proof:") else "a compile"
 
     def day(self) -> str:

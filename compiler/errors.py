@@ -31,9 +31,10 @@ class StoreError(CompilerError):
 
 
 class BudgetExceeded(CompilerError):
-    def __init__(self, message: str, *, scope: str) -> None:
+    def __init__(self, message: str, *, scope: str, account: str = "") -> None:
         super().__init__(message)
         self.scope = scope  # "day" or "compile"
+        self.account = account  # the one that has no room
 
 
 class ModelFailed(CompilerError):

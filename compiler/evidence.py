@@ -11,7 +11,7 @@ This holds while each pair, given those before, is a fresh draw from the traffic
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
 ODDS = 20.0  # 95 % confidence
@@ -20,6 +20,7 @@ ALARM, UNEASY = 20_000.0, 500.0  # of an equal candidate the sum is 100 to 250 a
 UNPROVEN = 3.0  # times the margin: with a loss bound above it, nothing is served, and no label may be worse
 TRUSTED = 0.5  # a judge that sees less of a loss promotes nobody
 BIN_BITS, SHARE_BITS = 10, 20  # the histogram has 2 · 2^10 + 1 places; a pair is shared by two in parts of 2^-20
+MANY = 1_000_000  # times, or pairs: more is as good as never
 PRECISION = 2.0**-24  # of a loss bound; it is rounded up
 ROUNDING = 1e-12  # of log capital, a pair: far more than what floats lose
 SEGMENT_LABELS = 64
@@ -87,14 +88,31 @@ class Loss:
     def pairs(self) -> int:
         return self._bins.total() >> SHARE_BITS
 
-    def log_capital(self, delta: float) -> float:
+    @property
+    def mean(self) -> float:
+        """What was lost on the pairs seen; 0.0 where there are none."""
+        total = sum(place * count for place, count in self._bins.items())
+        return total / (1 << BIN_BITS) / max(1, self._bins.total())
+
+    def log_capital(self, delta: float, *, equal: int = 0, times: float = 1.0) -> float:
         """log K_n(δ), the capital of a bet that the loss is under `delta`, 0 ≤ δ ≤ 1. It rises with δ. Each factor is
-        at least 1 - λ, also at δ = 0 and d = 1."""
+        at least 1 - λ, also at δ = 0 and d = 1. `equal`: what it would be with so many pairs of d = 0 more; `times`:
+        with so many times these pairs."""
         seen = [(delta - place / (1 << BIN_BITS), count / (1 << SHARE_BITS)) for place, count in self._bins.items()]
+        seen.append((delta, equal))
         return _log_sum(
-            math.log(weight) + sum(count * math.log1p(part * above) for above, count in seen)
+            math.log(weight) + times * sum(count * math.log1p(part * above) for above, count in seen)
             for part, weight in self._bets
         )
+
+    def in_reach(self, delta: float, k: int, more: int) -> bool:
+        """Whether `more` pairs, all of d = 0, would show a loss of at most `delta`."""
+        return self.log_capital(delta, equal=more) >= threshold(k) + ROUNDING * (self.pairs + more)
+
+    def wanted(self, delta: float, k: int) -> float:
+        """Pairs, these among them, until they would show a loss of at most `delta`, if all come out as these did. An
+        estimate; infinite where they would not."""
+        return self.pairs * _least(lambda times: self.log_capital(delta, times=times) >= threshold(k))
 
     def bound(self, k: int = 1) -> float:
         """U_n, for the k-th proof: the loss is at most this, with 95 % confidence at all times together over all proofs
@@ -110,6 +128,24 @@ class Loss:
 
     def to_json(self) -> list[tuple[int, int]]:
         return sorted(self._bins.items())
+
+
+def fewest(margin: float, k: int = 1) -> int:
+    """Pairs after which the k-th proof shows a loss of at most `margin`, where not one of them differs."""
+    return math.ceil(_least(lambda pairs: Loss(margin).in_reach(margin, k, math.ceil(pairs))))
+
+
+def _least(enough: Callable[[float], bool]) -> float:
+    """The smallest number that is enough, to a thousandth of it; infinite where a million is not."""
+    low, high = 0.0, 1.0
+    while not enough(high):
+        low, high = high, 2 * high
+        if high > MANY:
+            return math.inf
+    while high - low > high / 1_000:
+        middle = (low + high) / 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 class Capital:

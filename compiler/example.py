@@ -16,6 +16,7 @@ MAX_LABELS = 200
 MAX_LABEL_CHARS = 80
 DEV_AT_MOST, HOLDOUT_AT_MOST = 32, 40
 SHOWN_AT_MOST, FREE_AT_MOST = 24, 5  # demonstrations: of labels, and of answers that have none
+SHORT_ANSWER = 120  # characters
 SHORT = 2_000  # characters of a demonstration: it is paid for on every call
 
 
@@ -124,6 +125,11 @@ def read_contract(examples: Sequence[Example]) -> Contract:
     if answers and short and len(answers) >= 2 * len(counts) and len(counts) <= MAX_LABELS:
         return Contract("label", labels=tuple(sorted(counts)))
     return Contract("text")
+
+
+def are_short(examples: Sequence[Example]) -> bool:
+    """Whether the answers are such that two models may give the same ones to the letter: a line each."""
+    return all(len(e.expected) <= SHORT_ANSWER and "\n" not in e.expected.strip() for e in examples)
 
 
 def _object(answer: str) -> dict[str, Any] | None:

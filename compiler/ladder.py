@@ -105,17 +105,22 @@ class Ladder:
 
     @property
     def _dev(self) -> tuple[Example, ...]:
-        return self.examples.dev[-JUDGED_DEV:] if self.contract.kind in JUDGED else self.examples.dev
+        return self.examples.dev[-JUDGED_DEV:] if self._judged else self.examples.dev
 
     @property
     def _holdout(self) -> tuple[Example, ...]:
-        return self.examples.holdout[-JUDGED_HOLDOUT:] if self.contract.kind in JUDGED else self.examples.holdout
+        return self.examples.holdout[-JUDGED_HOLDOUT:] if self._judged else self.examples.holdout
+
+    @property
+    def _judged(self) -> bool:
+        """Whether each example takes a judge's calls too."""
+        return self.marker.judge is not None and self.contract.kind in JUDGED
 
     @property
     def _spare(self) -> int:
         most = self.marker.most_calls(len(self._holdout))
-        judged = self.marker.judge is not None and self.contract.kind not in JUDGED
-        return most + judged * VERDICT_CALLS * (len(self._holdout) // 4)
+        differing = self.marker.judge is not None and not self._judged
+        return most + differing * VERDICT_CALLS * (len(self._holdout) // 4)
 
     def _affords(self, examples: int) -> bool:
         return self.marker.allowance.left - self._spare >= self.marker.most_calls(examples)
@@ -168,7 +173,7 @@ class Ladder:
         return self._most_gain(self.found.marks) > self._wanted
 
     def _most_gain(self, marks: Sequence[Mark]) -> float:
-        least = -1.0 if self.contract.kind in JUDGED else 0.0
+        least = -1.0 if self._judged else 0.0
         return sum(mark.loss - least for mark in marks)
 
     async def _reflect(self) -> None:
@@ -266,8 +271,9 @@ class Ladder:
         """Once, for the one that was chosen; no further than until it is clear that it fails."""
         found = self.found
         found.holdout, found.usd_per_call = self._holdout, self.incumbent_usd
-        final = self.marker.judge is None or self.contract.kind in JUDGED  # no judge may yet call a difference a tie
-        if final and _futile(found.marks, self.margin):  # on what it was chosen by: elsewhere it can only be worse
+        final = self.marker.judge is None or self._judged  # no judge may yet call a difference a tie
+        chosen_by = found.marks if final else []  # elsewhere it can only be worse
+        if _futile(chosen_by, self.margin):
             found.hopeless = f"loses {_lost(found.marks)} of {len(found.marks)} with {found.best.name!r}"
             return
         try:
@@ -276,7 +282,7 @@ class Ladder:
                 if self.marker.allowance.left < len(block) * (1 + VERDICT_CALLS * (self.marker.judge is not None)):
                     break
                 found.sealed += await self.marker.sealed(found.best.prompt, block)
-                if _futile(found.sealed, self.margin):
+                if _futile([*chosen_by, *found.sealed], self.margin):
                     found.hopeless = f"loses {_lost(found.sealed)} of {len(found.sealed)} sealed examples"
                     break
         except BudgetExceeded as error:

@@ -107,7 +107,8 @@ class Learner:
         except NothingWorks as error:
             outcome = "kept"
             Proofs(self._registry.store).looked(task.name, error.looks)
-            self._keep(task, str(error), self._retry_kept_after)
+            self._llm.end(scope_of(task, self._registry.next_version(task.name)))
+            self._keep(task, str(error), self._retry_kept_after, hopeless=True)
         except CompileFailed as error:
             busy = error.__cause__.retry_after if isinstance(error.__cause__, ModelBusy) else 0.0
             self._keep(task, str(error), max(busy, self._backoff(task)))
@@ -151,9 +152,9 @@ class Learner:
         models = self._llm.models
         return self._llm.unusable(models.meta) or self._llm.unusable(models.production[0])
 
-    def _keep(self, task: Task, reason: str, retry_after: float) -> None:
+    def _keep(self, task: Task, reason: str, retry_after: float, *, hopeless: bool = False) -> None:
         log.warning("%s stays on the current model: %s (next try in %.0f s)", task.name, reason, retry_after)
-        self._registry.keep(task.name, task.definition(), reason, retry_after)
+        self._registry.keep(task.name, task.definition(), reason, retry_after, hopeless=hopeless)
 
     def _backoff(self, task: Task) -> float:
         failures = self._registry.state(task.name).failures

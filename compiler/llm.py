@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import tenacity
@@ -87,7 +88,9 @@ class Llm:
         usd_per_day: float,
         observe: Callable[[Charge], None] = lambda charge: None,
         pauses: Pauses | None = None,
+        shared: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
+        """`shared`: accounts that every call is paid from too, whatever it is for, and what each may hold."""
         self.models = models
         self.prices = PriceBook(models.prices)
         self.budget = Budget(store, usd_per_day)
@@ -95,6 +98,7 @@ class Llm:
         self._store = store
         self._observe = observe
         self._pauses = pauses or Pauses(store)
+        self._shared = shared
         self._tokens = TokenCounter()
         self._clients: dict[str, openai.AsyncOpenAI] = {}
 
@@ -164,7 +168,7 @@ class Llm:
         cap = int(body.get("max_completion_tokens", body.get("max_tokens", 0)))
         most = rates.cost(Usage(input=int(prompt * MARGIN) + 50, output=cap)) if rates else 0.0
         self._client(endpoint)  # to load it is no part of the time that a call takes
-        caps = {purpose.account or purpose.scope: purpose.cap_usd, **purpose.shared}
+        caps = {purpose.account or purpose.scope: purpose.cap_usd, **purpose.shared, **self._shared}
         reservation = self.budget.reserve(most, caps)
         charge: Charge | None = None
         kept: dict[str, Any] | None = None
@@ -258,6 +262,11 @@ class Llm:
         """Drop the kept answers of a finished compile."""
         for key in self._store.keys(f"memo:{scope}:"):
             self._store.delete(key)
+
+    def end(self, scope: str) -> None:
+        """A compile that came to its end without a card: the next one asks anew, with all the money it may have."""
+        self.forget(scope)
+        self.budget.close(scope)
 
 
 async def _strip(key: str, request: Any) -> None:

@@ -27,6 +27,8 @@ SCRUB_EVERY = DAY
 PAGE = 100
 ROW = "o:"
 BY_ID = "i:"
+WHO_ASKED = ("user", "safety_identifier", "prompt_cache_key", "metadata", "store")  # is kept of no request
+ENDED = frozenset(("stop", "tool_calls", "function_call"))  # answers that were not cut off, and not filtered
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ SLOWER = 1.1  # times the incumbent's 95th percentile, and
 SLACK = 0.2  # seconds more: the pairs are timed by a busy client, several at once, the incumbent by the proxy
 TIMED = 200  # newest pairs whose times are compared
 ENOUGH_TIMES = 40
+TIMED_IN = 10  # pairs: one is asked so that its time counts, also where there are enough times
+STRANGE = 20  # pairs in a row of another model: it has been replaced
 ENOUGH_MONEY = 100  # pairs until it is said that a card saves nothing
 POINTS = 60  # of the history, for a plot
 

@@ -13,24 +13,23 @@ from functools import cached_property
 from itertools import islice
 
 from compiler.budget import PROOFS
-from compiler.calibrate import ENOUGH, Asked, Twice, answered_twice, ask_again, calibrate
 from compiler.card import Card
-from compiler.degrade import Recorded as Answered
 from compiler.diffs import Diffs
 from compiler.errors import BudgetExceeded, CalibrationFailed, ModelBusy, ModelFailed
-from compiler.evidence import Evidence, kappa_lower_bound
+from compiler.evidence import Evidence
 from compiler.intake import RECENT, Intake
 from compiler.judge import Judge, judge_for, scoring_of, secret
 from compiler.ledger import Role
 from compiler.llm import Llm, Purpose
-from compiler.observation import Observation, Observations, input_of
+from compiler.observation import Observation, Observations
 from compiler.patience import Patience
-from compiler.proof import Proof, Proofs, Ran, Standing, standing
+from compiler.proof import STRANGE, TIMED_IN, Proof, Proofs, Ran, Standing, standing
 from compiler.recorded import Recorded
 from compiler.registry import RESUMED, Registry, TaskView
 from compiler.rollout import Rollout, allowed
-from compiler.score import Answer, Scoring
-from compiler.shadow import Shadow, most_tokens
+from compiler.score import Scoring
+from compiler.shadow import Shadow
+from compiler.sight import PROMISING, sight_of
 from compiler.store import Store
 from compiler.task import Task, of_variant
 from compiler.terms import Terms
@@ -38,11 +37,8 @@ from compiler.terms import Terms
 log = logging.getLogger("cuecard.prover")
 
 LOOK = 5.0  # between looks for tasks to take up
-TIMED_IN = 10  # pairs: one is asked so that its time counts, also where there are enough times
-STRANGE = 20  # pairs in a row of another model: it has been replaced
 DAY = 86_400.0
 NOTICED = 0.01  # more traffic than before, for which workers read the tasks anew; less is told at once
-PROMISING = 50  # pairs before a judge is calibrated
 RECOGNISED = Task("any", "", recognised=True)  # all recognised ones have one mode
 
 
@@ -187,18 +183,9 @@ class Prover:
         scope = f"calibrate:{task.name}:{task.definition()}:{judge.model}"
         purpose = replace(self._purpose(task, "judge", scope), patient=True)
         observed = await asyncio.to_thread(self._recorded.sample, scope, task.name, RECENT)  # the same at each try
-        recorded = [Answered(input_of(one), Answer(one.answer, tuple(one.tool_calls), "stop")) for one in observed]
         try:
-            itself = await self._itself(task, observed, recorded, purpose)
-            found = await calibrate(
-                judge,
-                card.contract,
-                task.system or task.description,
-                recorded,
-                itself,
-                bound=kappa_lower_bound,
-                purpose=purpose,
-                concurrency=self._terms.concurrency,
+            found = await sight_of(
+                judge, self._llm, task, card.contract, observed, purpose, concurrency=self._terms.concurrency
             )
         except CalibrationFailed:
             self._recorded.drop_sample(scope)  # of newer requests there may be enough
@@ -207,23 +194,6 @@ class Prover:
         proof.kappa = found.kappa
         log.info("%s: the judge sees %.2f of a loss at least (%d questions)", task.name, found.kappa, found.planted)
         await asyncio.to_thread(self._enter, task, proof, [])
-
-    async def _itself(
-        self, task: Task, observed: Sequence[Observation], recorded: Sequence[Answered], purpose: Purpose
-    ) -> list[Twice]:
-        """The incumbent against itself; its second answers are paid for where no input came twice. Raises
-        CalibrationFailed before anything is paid that would not be enough."""
-        if len(observed) < ENOUGH:
-            raise CalibrationFailed(f"{len(observed)} requests are recorded, {ENOUGH} are needed")
-        itself = answered_twice(recorded)[:ENOUGH]
-        if task.incumbent and len(itself) < ENOUGH:
-            wanted = zip(recorded[: ENOUGH - len(itself)], observed, strict=False)
-            again = [Asked(one, observation.request["messages"]) for one, observation in wanted]
-            room = max(map(most_tokens, observed), default=0)
-            itself += await ask_again(
-                self._llm, task.incumbent, again, purpose, max_tokens=room, concurrency=self._terms.concurrency
-            )
-        return itself
 
     def _purpose(self, task: Task, role: Role, scope: str) -> Purpose:
         """All that a task's proofs cost in a day is of one account, its variants' among them: calibrations too, and the

@@ -277,13 +277,16 @@ class Registry:
         stage, traffic = _begins(proven)
         self.set_state(name, replace(self.state(name), stage=stage, traffic=traffic, reason=RESUMED if proven else ""))
 
-    def keep(self, name: str, definition: str, reason: str, retry_after: float) -> None:
-        """No new card: what serves the task stays, the original or the card before, until it is worth another try."""
+    def keep(self, name: str, definition: str, reason: str, retry_after: float, *, hopeless: bool = False) -> None:
+        """No new card: what serves the task stays, the original or the card before, until it is worth another try. A
+        card that served nothing goes on to be proven, unless all is `hopeless`."""
         state = self.state(name)
         failures = state.failures + 1 if state.definition == definition else 1
         retry_at = time.time() + retry_after
         card = self.card(name, state.version) if state.version else None
-        stage: Stage = "live" if card and card.definition == definition else "kept"
+        stage: Stage = "kept"
+        if card and card.definition == definition and (state.traffic > 0 or not hopeless):
+            stage = "live" if state.traffic > 0 else "shadowing"
         self.set_state(name, TaskState(stage, definition, state.version, reason, retry_at, failures, state.traffic))
 
     def reopen(self, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from compiler.card import Card, Sealed
 from compiler.errors import CompileFailed, ModelFailed, ModelRefused, NothingWorks
-from compiler.example import Example, Split, choose_demonstrations, read_contract, split
+from compiler.example import Example, Split, are_short, choose_demonstrations, read_contract, split
 from compiler.guard import invariants, refuse, with_invariants
 from compiler.judge import Judge, judge_for, scoring_of, secret
 from compiler.ladder import Found, Ladder
@@ -37,7 +37,9 @@ from compiler.store import Store
 from compiler.task import Contract, Task
 from compiler.tokens import TokenCounter
 
-META_TOKENS = {ANALYSE: 1_500, WRITE_PROMPT: 3_000, REFLECT: 3_000}
+META_SECONDS = 300.0  # for one answer: a reasoning model thinks, a slow one writes slowly
+META_TOKENS = {ANALYSE: 1_000, WRITE_PROMPT: 1_500, REFLECT: 1_500}  # of an answer, besides what is thought
+LONGER = 1.5  # times what it replaces, where that is more
 
 
 def scope_of(task: Task, version: int) -> str:
@@ -137,7 +139,8 @@ class _Compile:
     def _not_scored(self, model: str) -> str | None:
         if not self.examples.dev:
             return f"not scored: fewer than {self.options.min_examples} examples"
-        if self.contract.kind == "text" and judge_for(self.llm, model, self.task.incumbent) is None:
+        judged = judge_for(self.llm, model, self.task.incumbent) is not None
+        if self.contract.kind == "text" and not judged and not are_short(self.examples.dev):
             return "not scored: free text can only be compared by a judge"
         return None
 
@@ -323,6 +326,10 @@ class _MetaModel:
         return self._found
 
     @cached_property
+    def _own_tokens(self) -> int:
+        return TokenCounter().text(self._work.task.wording)
+
+    @cached_property
     def _examples(self) -> list[Example]:
         """A few of each kind, and of a recognised task their data alone."""
         task, shown = self._work.task, self._work.examples.reflect
@@ -335,7 +342,9 @@ class _MetaModel:
         if self.calls >= work.options.meta_calls:
             raise ModelRefused("the meta model may be asked no more")
         self.calls += 1
-        reply = await work.llm.ask(work.models.meta, messages, work._purpose, max_tokens=META_TOKENS[dialogue])
+        purpose = replace(work._purpose, timeout=META_SECONDS)
+        most = max(META_TOKENS[dialogue], int(LONGER * self._own_tokens))
+        reply = await work.llm.ask(work.models.meta, messages, purpose, max_tokens=most)
         if dialogue not in self.dialogues:
             self.dialogues.append(dialogue)
         work._tell(dialogue.partition(".")[0], work.models.meta, f"{work.models.meta} answered")

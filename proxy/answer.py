@@ -20,10 +20,11 @@ class Answer:
 
 def read_answer(body: bytes, *, streamed: bool) -> Answer:
     """An empty Answer of what can't be read."""
-    return _streamed(sse.objects(body)) if streamed else _whole(json_object(body))
+    return _streamed(sse.objects(body)) if streamed else whole_answer(json_object(body))
 
 
-def _whole(value: dict[str, Any]) -> Answer:
+def whole_answer(value: dict[str, Any]) -> Answer:
+    """Of a completion's object."""
     choices = value.get("choices")
     if not isinstance(choices, list):
         return Answer()

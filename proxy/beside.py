@@ -59,9 +59,9 @@ def _head(pair: Mapping[str, Any]) -> str:
 
 def _show(console: Console, pair: Mapping[str, Any], text: str | None) -> None:
     wide = console.width >= WIDE and pair["current"] != pair["candidate"]
-    told = [("input", _plain(text, GONE))]
+    told = [("input", plain(text, GONE))]
     if pair["judge"] and pair["d"]:  # where it changed its mind, what it said first is no reason
-        told.append(("judge", f"{_cut(_plain(pair['judge']))} (A: current model, B: card)"))
+        told.append(("judge", f"{_cut(plain(pair['judge']))} (A: current model, B: card)"))
     fields = [*_fields(pair["current"], pair["candidate"])]
     if not wide:
         told += [row for field in fields for row in _stacked(*field)]
@@ -75,15 +75,15 @@ def _fields(current: str | None, card: str) -> Iterator[tuple[str, str, str]]:
     left, right = (parse_json(text) if text else None for text in (current, card))
     found = [*differences(left, right)] if isinstance(left, dict | list) and isinstance(right, dict | list) else []
     for each in found[:MOST_FIELDS]:
-        yield _plain(each.pointer, "/"), _value(each.incumbent), _value(each.candidate)
+        yield plain(each.pointer, "/"), _value(each.incumbent), _value(each.candidate)
     if len(found) > MOST_FIELDS:
         yield f"and {len(found) - MOST_FIELDS} more", "", ""
     if not found:
-        yield "", _cut(_plain(current, GONE if current is None else NONE)), _cut(_plain(card))
+        yield "", _cut(plain(current, GONE if current is None else NONE)), _cut(plain(card))
 
 
 def _value(value: Any) -> str:
-    return "(missing)" if value is MISSING else _cut(_plain(json.dumps(value, ensure_ascii=False)))
+    return "(missing)" if value is MISSING else _cut(plain(json.dumps(value, ensure_ascii=False)))
 
 
 def _stacked(field: str, left: str, right: str) -> Iterator[tuple[str, str]]:
@@ -116,7 +116,7 @@ def _columns(pairs: Sequence[tuple[str, str, str]]) -> Table:
     return grid
 
 
-def _plain(text: str | None, instead: str = NONE) -> str:
+def plain(text: str | None, instead: str = NONE) -> str:
     """Without what a terminal would obey: control characters, and those that turn the direction of what follows."""
     shown = "".join(char if char.isprintable() or char == "\n" else " " if char == "\t" else "�" for char in text or "")
     return shown.strip() or instead

@@ -12,7 +12,7 @@ from typing import Any
 
 from compiler.answers import key_of
 from compiler.errors import StoreError
-from compiler.observation import Observation, Observations
+from compiler.observation import ENDED, WHO_ASKED, Observation, Observations
 from compiler.pricing import PriceBook, Usage
 from compiler.redaction.redact import Redactor
 from compiler.tokens import TokenCounter
@@ -29,8 +29,6 @@ WAITING = 16  # offers; then workers have to wait, which they do beside their re
 BATCH = 64
 AGAIN_SECONDS = 1.0  # until a store that could not be used is tried again
 STOP_SECONDS = 1.0  # for workers to end, and as long to keep what they sent; the learner has three in all
-ENDED = frozenset(("stop", "tool_calls", "function_call"))  # not cut off, and not filtered
-WHO_ASKED = ("user", "safety_identifier", "prompt_cache_key", "metadata", "store")
 
 
 class NoExample(Exception):

@@ -24,6 +24,7 @@ LATER = {
     "diffs": "proxy.diffs:diffs",
     "forget": "proxy.forget:forget",
     "pause": "proxy.rollouts:pause",
+    "prove": "proxy.prove.command:command",
     "replay": "proxy.replay.command:command",
     "report": "proxy.statement:report",
     "resume": "proxy.rollouts:resume",

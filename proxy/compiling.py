@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from proxy.configfile import load_settings
 from proxy.declare import configured_tasks
 from proxy.settings import Settings
 from proxy.stepping import Watch, watching
-from proxy.terminal import complaints, config_option, json_option, show_task
+from proxy.terminal import complaints, config_option, json_option, quiet, show_task
 
 POLL_SECONDS = 0.2
 
@@ -87,9 +86,8 @@ def _view(registry: Registry, name: str) -> TaskView:
 @click.argument("task")
 def command(config: Path | None, as_json: bool, again: bool, task: str) -> None:
     """Compile one task now, and show its card. With a server running, its learner does it."""
-    logging.getLogger("cuecard.learner").setLevel(logging.ERROR)  # its reason is shown below
     try:
-        with complaints():
+        with quiet("cuecard.learner"), complaints():
             settings = load_settings(config)
             with watching(task, settings.compile_options()) as watch:
                 view = asyncio.run(compile_task(settings, task, again=again, watch=watch))

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import logging
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,28 +18,19 @@ from proxy.configfile import load_settings
 from proxy.progress import progress
 from proxy.settings import Settings
 from proxy.showing import wrapped
-from proxy.terminal import complaints, config_option, json_option
+from proxy.terminal import INTERRUPTED, complaints, config_option, dollars, json_option, quiet
 from proxy.tryout import Tryout
-
-INTERRUPTED = 130
-
-
-def _usd(_context: click.Context, _option: click.Parameter, value: float) -> float:
-    if not 0 < value < math.inf:
-        raise click.BadParameter("write a number of dollars, more than 0")
-    return value
 
 
 @click.command("try")
 @config_option
 @json_option
 @click.option("--calls", type=click.IntRange(1, AT_MOST), default=50, show_default=True, help="Inputs to try it on.")
-@click.option("--max-usd", type=float, default=1.0, show_default=True, callback=_usd, help="Never spend more on it.")
+@click.option("--max-usd", type=float, default=1.0, show_default=True, callback=dollars, help="Never spend more on it.")
 @click.argument("task")
 def command(config: Path | None, as_json: bool, calls: int, max_usd: float, task: str) -> None:
     """Run a task's card on its newest recorded inputs, off the path, and show both answers side by side."""
-    logging.getLogger("cuecard").setLevel(logging.ERROR)
-    with complaints():
+    with quiet(), complaints():
         settings = load_settings(config)
         with Store(settings.store.folder) as store:
             found = _tried(settings, store, task, calls, max_usd)

@@ -153,7 +153,9 @@ def main(
         asyncio.run(measure_all(run, missing, arms))
     found = run.found(specs, list(ARMS))
     told = bars(found)
-    say.print(report.quality(found), report.searches(found), report.verdicts(told), report.footnote())
+    say.print(report.quality(found))
+    say.print(*report.reasons(found), sep="\n", highlight=False, markup=False)
+    say.print(report.searches(found), report.verdicts(told), report.footnote())
     if kept:
         kept.write_text(json.dumps(report.as_json(found, told), indent=1) + "\n", "utf-8")
     if check and not all(bar.passed or bar.told for bar in told):

@@ -17,9 +17,9 @@ def quality(found: Measured) -> Table:
     table = Table(title="Right by the gold answers, with 95 % intervals", title_justify="left")
     table.add_column("task")
     table.add_column("arm")
-    for heading in ("right", "of", "95 %", "served", "as the current\nmodel", "$ for 1,000\nanswers", "s an\nanswer"):
+    for heading in ("right", "of", "95 %", "served", "same as\ncurrent", "$ for 1,000\nanswers", "s an\nanswer"):
         table.add_column(heading, justify="right")
-    table.add_column("prompt", max_width=34)
+    table.add_column("prompt", overflow="fold")
     for task, arms in found.items():
         for number, (name, one) in enumerate(arms.items(), 1):
             low, high = wilson(sum(one.right), len(one.right))
@@ -34,10 +34,17 @@ def quality(found: Measured) -> Table:
                 f"{agreement(one, current):.2f}" if current else "-",
                 f"{one.usd_per_1000:.3f}",
                 "-" if one.kept else f"{one.gold_seconds / len(one.right):.2f}",
-                escape(f"kept: {one.kept}" if one.kept else one.winner),
+                "kept" if one.kept else escape(one.winner),
                 end_section=number == len(arms),
             )
     return table
+
+
+def reasons(found: Measured) -> list[str]:
+    """Why there is no card, and what a search had at best then."""
+    kept = [one for arms in found.values() for one in arms.values() if one.kept]
+    best = {one.task: "" if one.best is None else f" (best seen: {one.best:.2f})" for one in kept}
+    return [f"{one.task} is kept: {one.kept}{best[one.task]}" for one in kept]
 
 
 def searches(found: Measured) -> Table:

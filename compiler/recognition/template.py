@@ -188,6 +188,11 @@ class Template:
         chosen = "\0".join(values[number] for number in self._enumerated)
         return blake2b(chosen.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
+    def chosen(self, texts: Sequence[str]) -> dict[str, str]:
+        """What its enumerated slots have in these texts, by their names in `shown`."""
+        values = self.values(texts) or []
+        return {f"{{enumerated{number + 1}}}": values[number] for number in self._enumerated if number < len(values)}
+
     @property
     def variants(self) -> int:
         """Choices of its enumerated slots' values; each is a task of its own until a person merges them."""

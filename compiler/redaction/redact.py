@@ -72,8 +72,9 @@ class Redactor:
     """The map of one example, and its draw. What `text` has given out can't be mended when a later text shows that a
     word in it was a password: `texts` looks at all of them first."""
 
-    def __init__(self) -> None:
-        self._random = Random()  # seeded by the system
+    def __init__(self, random: Random | None = None) -> None:
+        """`random`: for one that is to draw the same for the same text again; else seeded by the system."""
+        self._random = random or Random()
         self._new: dict[tuple[str, str], str] = {}
         self._domains: dict[str, str] = {}
         self._taken: set[str] = set()

@@ -8,6 +8,7 @@ from compiler.recognition.catalogue import Recognition, by_template, with_new
 from compiler.recognition.mine import PER_TEMPLATE, Miner, sample_of
 from compiler.recognition.recognise import Recogniser
 from compiler.recognition.structure import structure_key, texts_of
+from compiler.recognition.template import Template
 from proxy.replay.recogniser import Match
 
 UNKNOWN_AT_MOST = 1_000  # requests that no template is known of yet, before they are looked at
@@ -23,7 +24,7 @@ class Mining:
         self._known = Recogniser()
         self._seen: Counter[str] = Counter()  # by template
         self._unknown, self._patience = 0, UNKNOWN_AT_MOST
-        self._recognition = Recognition()
+        self.recognition = Recognition()
 
     def add(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> None:
         sample = sample_of(tenant, structure_key(tenant, endpoint, body), body)
@@ -49,14 +50,18 @@ class Mining:
     def finish(self) -> None:
         self._miner.mine()
         templates = self._miner.templates
-        self._recognition = Recognition(1, Recogniser(templates), by_template(with_new({}, templates)))
+        self.recognition = Recognition(1, Recogniser(templates), by_template(with_new({}, templates)))
         self._miner.forget()
+
+    def template(self, id_: str) -> Template:
+        """By the id of a match."""
+        return next(template for template in self._miner.templates if template.id == id_)
 
     def match(self, tenant: str, endpoint: str, body: Mapping[str, Any]) -> Match | None:
         texts = texts_of(body.get("messages"))
-        named = self._recognition.name(structure_key(tenant, endpoint, body), texts) if texts else None
+        named = self.recognition.name(structure_key(tenant, endpoint, body), texts) if texts else None
         if named is None:
             return None
         if named.task is None:
             return Match(named.template.id, FREE_CHAT, named.template.shown(), catch_all=True)
-        return Match(named.template.id, named.task.name, named.template.shown())
+        return Match(named.template.id, named.task.name, named.template.shown(), variant=named.variant)

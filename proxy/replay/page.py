@@ -44,8 +44,7 @@ class TaskRow(NamedTuple):
 
     @property
     def parts(self) -> list[tuple[str, bool]]:
-        """The template cut into text and slots (true)."""
-        return [(part, bool(SLOT.fullmatch(part))) for part in SLOT.split(self.template) if part]
+        return parts(self.template)
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,11 @@ class Page:
     tasks: Sequence[TaskRow]
     notes: Sequence[str]
     partial: bool = False
+
+
+def parts(template: str) -> list[tuple[str, bool]]:
+    """A template cut into text and slots (true)."""
+    return [(part, bool(SLOT.fullmatch(part))) for part in SLOT.split(template) if part]
 
 
 def dollars(amount: float) -> str:
@@ -84,24 +88,34 @@ def number(amount: float) -> str:
     return f"{amount:,.1f}" if amount < 10 else f"{amount:,.0f}"
 
 
-def render(page: Page) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+def environment(*folders: Path) -> Environment:
+    """What a log holds is hostile: it is escaped, whatever it is. `folders`: of templates beside the ones here."""
+    found = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"usd": dollars, "percent": percent, "number": number, "between": between}
-    environment.filters["numbers"] = partial(between, shown=number)
-    return environment.get_template("page.html").render(page=page)
+    found.filters |= {"usd": dollars, "percent": percent, "number": number, "between": between}
+    found.filters["numbers"] = partial(between, shown=number)
+    return found
+
+
+def render(page: Page) -> str:
+    return environment().get_template("page.html").render(page=page)
 
 
 def write(page: Page, path: Path) -> None:
+    """Raises OSError."""
+    put(render(page), path)
+
+
+def put(text: str, path: Path) -> None:
     """Whole or not at all: what was there before stays until the new page is. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(render(page).encode("utf-8", "replace"))
+        beside.write_bytes(text.encode("utf-8", "replace"))
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

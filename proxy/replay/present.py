@@ -31,7 +31,7 @@ def say(outcome: Outcome, console: Console) -> None:
 
     if not outcome.found.whole:
         line("partial: stopped before the end of the log")
-    line(f"{_about(outcome)}\n")
+    line(f"{about(outcome)}\n")
     print_lines(console, funnel_lines(outcome.funnel))
     tasks = [task for task in outcome.tasks if not task.match.catch_all]
     if tasks:
@@ -46,7 +46,7 @@ def page_of(outcome: Outcome) -> Page:
     bill, served = outcome.funnel.bill, outcome.funnel.step("matched").amount
     return Page(
         title="What Cuecard could save",
-        about=_about(outcome),
+        about=about(outcome),
         total_usd=bill.usd,
         served_usd=served.usd,
         saving=outcome.saving,
@@ -87,7 +87,8 @@ def _bars(outcome: Outcome) -> Iterator[Bar]:
     yield Bar("Recognised tasks", MEANING["matched"], 0, matched.usd, matched.calls, matched.unknown)
 
 
-def _about(outcome: Outcome) -> str:
+def about(outcome: Outcome) -> str:
+    """The files, and when the calls were made."""
     found = outcome.found
     names = [f"{name} ({form})" for name, form in found.reading.forms.items()]
     files = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3:,} more files"

@@ -5,12 +5,14 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Match(NamedTuple):
-    """`template_text`: the task's messages with `{slots}` where data goes. `catch_all`: recognised, never compiled."""
+    """`template_text`: the task's messages with `{slots}` where data goes. `catch_all`: recognised, never compiled.
+    `variant`: the task with the values of its enumerated slots, which is compiled by itself."""
 
     id: str
     name: str
     template_text: str
     catch_all: bool = False
+    variant: str = ""
 
 
 class Recogniser(Protocol):

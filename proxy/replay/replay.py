@@ -3,6 +3,7 @@ tasks are learned from all requests before the first is looked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from compiler.ledger import UNDECLARED, Charge, Tally
 from compiler.pricing import PriceBook, Usage
@@ -44,14 +45,28 @@ class Replayed:
         return (self.last - self.first) / DAY if self.first is not None and self.last is not None else None
 
 
-class Replay:
-    """Interrupted in `add_up`, its `found` is of the calls so far, and not `whole`."""
+class Added(NamedTuple):
+    """A call as it was added up; `usage` and `cost` None where nobody knows them."""
 
-    def __init__(self, recogniser: Recogniser, prices: PriceBook) -> None:
+    call: LoggedCall
+    match: Match | None
+    usage: Usage | None
+    cost: float | None  # USD
+    reason: str | None  # why no card could ever have served it
+
+
+class Replay:
+    """Interrupted in `add_up`, its `found` is of the calls so far, and not `whole`. `on_added` is told of every call
+    that was answered."""
+
+    def __init__(
+        self, recogniser: Recogniser, prices: PriceBook, *, on_added: Callable[[Added], None] = lambda added: None
+    ) -> None:
         self.found = Replayed()
         self._recogniser = recogniser
         self._prices = prices
         self._usages = Usages()
+        self._on_added = on_added
 
     def learn(self, logs: Logs, advance: Callable[[int], None]) -> None:
         """Raises LogError."""
@@ -80,6 +95,9 @@ class Replay:
             found.first = call.time if found.first is None else min(found.first, call.time)
             found.last = call.time if found.last is None else max(found.last, call.time)
         usage = None if _failed(call) else self._usages.of(call)
+        cost = 0.0 if _failed(call) else self._cost(call, usage)
+        if not _failed(call):
+            self._on_added(Added(call, match, usage, cost, reason))
         found.tally.add(
             Charge(
                 task=match.id if match else UNDECLARED,
@@ -87,7 +105,7 @@ class Replay:
                 role="serve",
                 route="original",
                 usage=usage or NOTHING,
-                cost=0.0 if _failed(call) else self._cost(call, usage),
+                cost=cost,
                 tenant=call.tenant,
                 failed=_failed(call),
                 ends_request=not _failed(call),

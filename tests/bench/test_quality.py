@@ -20,7 +20,7 @@ from bench.quality.counting import Counting, Line, Tally
 from bench.quality.evolved import COMPONENT, Adapter, Calls, OutOfCalls, evolve
 from bench.quality.figures import bars, chance_of_fewer, wilson
 from bench.quality.generated import MONTHS, appointment, order, sentence, sum_of_five, unique
-from bench.quality.report import as_json, quality, searches, verdicts
+from bench.quality.report import as_json, quality, reasons, searches, verdicts
 from bench.quality.results import Result, Results
 from bench.quality.tasks import BY_NAME, SPECS, agrees, share
 from compiler.card import Card
@@ -175,6 +175,12 @@ def test_the_tables_fit_and_the_json_has_figures_only():
     text = say.export_text()
     assert "a [b]" in text and "0.85" in text and max(map(len, text.splitlines())) <= 120
     assert "secret" not in json.dumps(as_json(found, bars(found)))
+
+
+def test_why_there_is_no_card_is_told_with_what_was_seen_at_best():
+    found = measured(arithmetic=result("arithmetic", "card", 18, kept="too far from it", best=0.125))
+    assert reasons(found) == ["arithmetic is kept: too far from it (best seen: 0.12)"]
+    assert reasons(measured(clinc_4=result("clinc-4", "card", 18))) == []
 
 
 def test_a_result_is_read_as_it_was_kept_and_not_for_another_task(tmp_path):

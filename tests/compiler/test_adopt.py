@@ -1,11 +1,14 @@
+import json
 from dataclasses import replace
 
 import pytest
 
 from compiler.adopt import adopted, examples_of, unfit
 from compiler.families import Family
+from compiler.frame import Frame
 from compiler.program import Prompt, rewrite
 from compiler.recognition.template import Pattern, Slot, Template
+from compiler.task import Task
 from tests.learned import observed, request
 
 SLOT = Slot(longest=99)
@@ -74,3 +77,28 @@ def test_what_a_user_expected_goes_before_what_was_answered_whenever_that_was():
     asked = [("a", "yes", None), ("b", "yes", "no"), ("b", "yes", None), ("c", "", "no"), ("a", "no", None)]
     found = [replace(observed(request("{}", text), answer=answer), expected=e) for text, answer, e in asked]
     assert [(one.input, one.expected) for one in examples_of(found)] == [("a", "no"), ("b", "no"), ("c", "no")]
+
+
+def test_a_template_with_instructions_around_its_data_becomes_a_frame():
+    assert adopted("sum-up", [PLAIN]).frame == Frame(("Mail: ", ""), ("mail",))
+    assert adopted("sum-up", [PLAIN]).wording == "Mail: {mail}"
+    assert adopted("sum-up", [SYSTEM]).wording == "Sum it up.\n\nMail: {mail}"
+    assert Task.from_json(json.loads(json.dumps(adopted("sum-up", [PLAIN]).to_json()))) == adopted("sum-up", [PLAIN])
+
+
+@pytest.mark.parametrize(
+    "templates",
+    [
+        [PLAIN, replace(PLAIN, id="t3", patterns=(Pattern(("Letter: ", ""), (SLOT,)),))],
+        [replace(PLAIN, patterns=(Pattern(("", ""), (SLOT,)),))],
+        [replace(PLAIN, patterns=(Pattern(("Always the same.",)),))],
+        [replace(PLAIN, patterns=(Pattern(("Into ", ": ", ""), (Slot("enumerated", values=frozenset("ab")), SLOT)),))],
+    ],
+)
+def test_what_can_be_said_in_several_ways_or_says_nothing_has_no_frame(templates):
+    assert adopted("sum-up", templates).frame is None
+
+
+def test_examples_know_how_often_their_input_came():
+    asked = [request("Mail: {}", text) for text in ("one", "two", "one")]
+    assert [example.times for example in examples_of(observed(body, answer="a") for body in asked)] == [2, 1]

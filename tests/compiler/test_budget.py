@@ -153,3 +153,14 @@ def test_two_processes_reserving_at_once_never_pass_the_cap_together(store):
     for process in processes:
         process.join()
     assert granted.value == 40
+
+
+def test_which_account_had_no_room_is_told_and_counted(store):
+    budget = Budget(store, usd_per_day=100)
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded, match="that a log's proof may cost") as refused:
+            budget.reserve(3, {"compile:a": 5, "prove:log": 2})
+        assert refused.value.account == "prove:log"
+    with pytest.raises(BudgetExceeded):
+        budget.reserve(101, {})
+    assert budget.refused == {"prove:log": 2, budget.day().removeprefix("budget:"): 1}

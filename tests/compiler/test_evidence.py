@@ -21,6 +21,7 @@ from compiler.evidence import (
     Segments,
     bets,
     bound,
+    fewest,
     held_traffic,
     kappa_lower_bound,
     rare,
@@ -389,3 +390,48 @@ def test_nothing_is_known_of_a_judge_that_was_not_tried():
     assert kappa_lower_bound([], []) == kappa_lower_bound([1.0] * 60, []) == -1.0
     with pytest.raises(ValueError, match=r"\[-1, 1\]"):
         kappa_lower_bound([2.0], [0.0])
+
+
+# How many pairs a proof takes
+
+
+@pytest.mark.parametrize(("margin", "k"), [(0.02, 1), (0.02, 3), (0.05, 1), (0.1, 2)])
+def test_the_fewest_pairs_are_as_many_as_show_it_where_none_differs(margin, k):
+    needed = fewest(margin, k)
+    loss = Loss(margin)
+    for _ in range(needed - 1):
+        loss.add(0.0)
+    assert loss.bound(k) > margin * 0.99
+    loss.add(0.0)
+    assert loss.bound(k) <= margin
+
+
+def test_what_is_in_reach_is_reached_and_what_is_not_is_not():
+    loss = Loss(0.05)
+    for n in range(100):
+        loss.add(float(n % 33 == 0))
+    more = next(n for n in range(1_000) if loss.in_reach(0.05, 1, n))
+    for _ in range(more - 1):
+        loss.add(0.0)
+    assert loss.bound(1) > 0.05
+    loss.add(0.0)
+    assert loss.bound(1) <= 0.05
+
+
+def test_the_pairs_that_are_wanted_are_about_those_that_it_takes():
+    loss, real = Loss(0.05), Loss(0.05)
+    for n in range(100):
+        loss.add(float(n % 50 == 0))
+    wanted = loss.wanted(0.05, 1)
+    for n in range(round(wanted * 1.01)):
+        real.add(float(n % 50 == 0))
+    assert real.bound(1) <= 0.051
+    assert loss.mean == pytest.approx(0.02)
+
+
+def test_where_too_much_is_lost_no_number_of_pairs_would_do():
+    loss = Loss(0.05)
+    for n in range(100):
+        loss.add(float(n % 10 == 0))
+    assert loss.wanted(0.05, 1) == math.inf
+    assert Loss(0.05).mean == 0.0

@@ -21,7 +21,9 @@ from compiler.learner import FIRST_RETRY, Learner
 from compiler.llm import Llm
 from compiler.models import Models, Options
 from compiler.pauses import Pauses
+from compiler.proof import Proofs
 from compiler.registry import Registry
+from compiler.search import scope_of
 from compiler.store import Store
 from compiler.task import Task
 from tests.conftest import PRICES
@@ -399,3 +401,21 @@ async def test_a_compile_of_a_task_that_is_forgotten_meanwhile_leaves_nothing(tm
         sums = ("versions:", "totals:", "ledger:", "budget:")
         assert [key for key in store.keys("") if "mood" in key and not key.startswith(sums)] == []
         assert "the planted comment" not in "".join(str(store.get(key)) for key in store.keys(""))
+
+
+async def test_a_task_that_no_model_can_do_is_kept_for_a_week_and_its_looks_are_counted(
+    learner, registry, llm, outcomes, fake
+):
+    fake.answers |= {"fake-nano": "bad", "fake-mini": "bad"}
+    examples = [Example(f"{n} is {label}", label) for n in range(20) for label in ("good", "bad")]
+    registry.declare({"mood": (replace(MOOD, trust="proven"), examples)}, "config")
+    registry.want(["mood"])
+    async with running(learner):
+        await outcomes.wait_for(1)
+    assert outcomes.all == [("mood", "kept")]
+    state = registry.state("mood")
+    assert state.stage == "kept" and "no cheaper model is good enough" in state.reason
+    assert state.retry_at > time.time() + 0.9 * WEEK
+    assert Proofs(registry.store).begun("mood") == 2, "each model's sealed examples were looked at"
+    assert llm.budget.spent(f"budget:{scope_of(registry.task('mood'), 1)}") == 0, "the next one may spend as much"
+    assert registry.store.keys("memo:") == []

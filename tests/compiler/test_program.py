@@ -4,6 +4,7 @@ import pytest
 
 from compiler.example import Example
 from compiler.families import Family
+from compiler.frame import Frame
 from compiler.program import Prompt, rewrite
 
 PROMPT = Prompt("Say good or bad.", (Example("sun", "good"), Example("rain", "bad")))
@@ -82,3 +83,24 @@ def test_the_request_itself_is_left_as_it_was():
     before = json.dumps(body)
     rewrite(body, PROMPT, "nano", Family(reasoning=True), replaces="x")
     assert json.dumps(body) == before
+
+
+FRAMED = Prompt("Say good or bad.", (Example("sun", "good"),), Frame.of(("Mood of: ", "")))
+
+
+def test_a_prompt_that_says_what_the_apps_message_said_is_sent_its_data_alone():
+    body = {"model": "m", "messages": [{"role": "user", "content": "Mood of: snow"}]}
+    assert rewrite(body, FRAMED, "n", OTHER)["messages"] == FRAMED.messages("Mood of: snow")
+    assert FRAMED.messages("Mood of: snow")[-1] == {"role": "user", "content": "snow"}
+    assert Prompt.from_json(json.loads(json.dumps(FRAMED.to_json()))) == FRAMED
+
+
+def test_a_message_of_another_form_goes_in_whole():
+    for content in ("The mood of: snow", [{"type": "text", "text": "Mood of: snow"}]):
+        body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+        assert rewrite(body, FRAMED, "n", OTHER)["messages"][-1]["content"] == content
+
+
+def test_it_knows_which_inputs_it_shows():
+    assert FRAMED.shows("Mood of: sun") and not FRAMED.shows("Mood of: snow")
+    assert PROMPT.shows("sun") and not PROMPT.shows("Mood of: sun")

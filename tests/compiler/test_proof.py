@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from compiler.card import Sealed
 from compiler.evidence import Evidence
 from compiler.proof import POINTS, TIMED, Proof, Proofs, Ran, standing
 from compiler.score import Scored, Scoring
@@ -140,3 +141,25 @@ def test_a_fall_that_the_judge_sees_a_part_of_pauses_by_what_it_is_and_not_by_wh
         worse = position > 400 and position % 22 == 0
         found.add(ran(position, scored=Scored(float(worse), "judged")))
     assert standing(found, 0.02).stage == stage
+
+
+SEALED = [Sealed(0.0, "same", "good")] * 29 + [Sealed(1.0, "different", "bad")]
+
+
+def test_sealed_examples_are_its_first_pairs():
+    opened, ran_later = proof(), proof()
+    opened.open_with(SEALED)
+    for position, one in enumerate(SEALED):
+        ran_later.add(ran(position, one.d, label=one.label))
+    assert (opened.pairs, opened.bound, opened.outcomes) == (30, ran_later.bound, ran_later.outcomes)
+    assert opened.evidence.segments.to_json() == ran_later.evidence.segments.to_json()
+    assert opened.position == 0 and not opened.seconds and not opened.priced
+
+
+def test_a_look_at_sealed_examples_that_let_nothing_through_makes_the_next_bar_higher(store):
+    proofs = Proofs(store)
+    proofs.looked("mood", 0)
+    assert proofs.begun("mood") == 0
+    proofs.looked("mood", 2)
+    proofs.begin("mood", proof())
+    assert proofs.begun("mood") == 3

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compiler.card import Sealed
 from compiler.llm import Llm
 from compiler.models import Models
 from compiler.observation import Observation, Observations
@@ -16,6 +17,7 @@ from compiler.recognition.discovery import Discovery
 from compiler.recognition.structure import CHAT, structure_key
 from compiler.registry import Registry, TaskState
 from compiler.rollout import Rollout
+from compiler.score import Scoring
 from compiler.store import Store
 from compiler.task import Contract
 from tests.compiler.moods import MOOD, card_of, mood, right, seen, terms, texts, until_idle
@@ -368,3 +370,20 @@ async def test_a_declared_task_is_compiled_from_its_traffic_where_it_has_no_exam
     observations.add(texts(30))
     await prover().step()
     assert registry.wanted() == ["mood"] and len(registry.examples("mood")) == 30
+
+
+async def test_a_proof_opens_with_what_the_compile_saw_of_sealed_traffic(prover, store, observations, registry, fake):
+    fake.answers["fake-nano"] = right
+    scoring = Scoring("label")
+    card = replace(card_of(MOOD), scoring=scoring, sealed=tuple([Sealed(0.0, "same", "good")] * 36), looks=1)
+    registry.publish(card, stage="shadowing", traffic=0.0)
+    proof = await proven(prover(), store, observations, texts(14))
+    assert proof.pairs == 50 and proof.outcomes == {"same": 50}
+    assert proof.evidence.k == 1
+
+
+async def test_sealed_examples_compared_by_other_rules_open_no_proof(prover, store, observations, registry, fake):
+    fake.answers["fake-nano"] = right
+    card = replace(card_of(MOOD), scoring=Scoring("label", "another"), sealed=tuple([Sealed(0.0, "same", "good")] * 36))
+    registry.publish(card, stage="shadowing", traffic=0.0)
+    assert (await proven(prover(), store, observations, texts(14))).pairs == 14

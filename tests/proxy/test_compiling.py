@@ -120,7 +120,7 @@ async def test_a_failed_compile_says_why_and_the_card_before_stays(cuecard, fake
     fake.answers["fake-strong"] = Fault.respond(400)
     again = await cuecard("compile", "mood", "--again")
     assert again.exit_code == 0
-    assert "mood: live (fake-strong: HTTP 400)" in again.stdout
+    assert "mood: shadowing (fake-strong: HTTP 400)" in again.stdout
     assert "card mood@1" in again.stdout
 
 
