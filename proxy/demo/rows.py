@@ -35,17 +35,15 @@ class Kind:
         return label in self.answers
 
 
+LABELS = ("exchange_rate", "transfer", "bill_due", "freeze_account")
 MONEY = Kind(
     "money",
-    """\
-Classify the message of a bank's customer below. These are the labels:
-exchange_rate: asks what one currency is worth in another
-transfer: wants money moved from one account to another
-bill_due: asks when a bill has to be paid
-freeze_account: wants an account blocked
-Go by what the customer wants, not by single words. Answer with the label alone: no full stop, no explanation.
-Message: {text}""",
-    {label: label for label in ("exchange_rate", "transfer", "bill_due", "freeze_account")},
+    f"Classify the message of a bank's customer below. Answer with exactly one of these labels: {', '.join(LABELS)}.\n"
+    "The label decides which team calls the customer back, and how soon, so that nobody has to read the message twice. "
+    "Customers write in a hurry, with typing errors and without punctuation, some in half sentences, and now and then "
+    "they name more than one thing: go by what they want to have done or to know, not by single words that they happen "
+    "to use. There is always one label that fits.\nMessage: {text}",
+    {label: label for label in LABELS},
 )
 SUBJECTS = (
     *("alarm", "weather", "play_music", "shopping_list", "recipe", "traffic"),

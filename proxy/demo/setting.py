@@ -26,7 +26,7 @@ CARD_TOKENS = (
     max(META_TOKENS.values()) + 4_000
 )  # the longest prompt the meta model can write, its labels and 24 demonstrations
 MARGIN = 0.1
-COMPILE_USD = 0.04  # a compile's own cap: two answers of the meta model, one of them its longest, and the scoring
+COMPILE_USD = 0.03  # a compile's own cap: two answers of the meta model, as long as may be, and the scoring
 BACKGROUND_USD = 0.20  # with all proofs
 META_CALLS, SCORING_CALLS = 2, 90  # of a compile: on this machine a meta call takes a minute
 

@@ -45,13 +45,13 @@ class Tale:
 
     def line(self, stage: str, text: str) -> None:
         head = f"{time.monotonic() - self._began:4.0f} s  {self.kind.name:<6} {stage:<11}"
-        wrapped = textwrap.wrap(head + text, COLUMNS, subsequent_indent=" " * len(head), break_long_words=True)
+        wrapped = textwrap.wrap(head + text, COLUMNS, subsequent_indent=" " * len(head), break_on_hyphens=False)
         self.say.print("\n".join(wrapped), markup=False, highlight=False, soft_wrap=True)
 
     def learned(self, known: Known) -> None:
         """Tells what is new in it."""
         if self.known is None:
-            self.line("recognised", f"after {self.calls} calls, as {self.name!r}: {_short(known.template)}")
+            self.line("recognised", f"at call {self.calls}, as {self.name!r}: {_short(known.template)}")
         if known.compiles and not (self.known and self.known.compiles):
             self.line("compiling", f"worth it, after {self.calls} calls. The app rests while prompts are tried")
         self.known = known

@@ -36,7 +36,7 @@ def test_a_whole_way_is_told_in_its_order_and_fits_80_columns(told: tuple[Tale, 
     tale.learned(Known(TEMPLATE, stand("shadowing", pairs=14, reason="at most 58 % worse"), steps=STEPS))
     tale.learned(Known(TEMPLATE, stand("ramping", traffic=0.33, pairs=31, reason="at most 30 % worse"), steps=STEPS))
     assert tale.stage == "ramping"
-    parts = ("recognised", "after 17 calls", "{text1}", "compiling", "worth it", "headroom: 9/14 as wanted (14 calls")
+    parts = ("recognised", "at call 17", "{text1}", "compiling", "worth it", "headroom: 9/14 as wanted (14 calls")
     parts += ("chosen: original", "shadowing", "at most 58 % worse", "ramping", "serves 33 %: at most 30 % worse")
     at = [words(out).index(part) for part in parts]
     assert at == sorted(at)
