@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +26,7 @@ from proxy.report import build_report
 
 __all__ = ["Play", "run", "upstreams"]
 
-POLL, BOOKED = 0.5, 1.0  # seconds: between looks at a compile; until the ledger is written
+POLL, BOOKED = 0.5, 1.0  # seconds: between looks at the store; until the ledger is written
 ENDED = ("kept", "paused")  # stages
 HALF = 0.499  # of the calls: a card serves no more until rare answers have had their pairs, which takes hundreds
 
@@ -87,6 +87,7 @@ class Play:
         """Until both kinds have come to an end, or time, texts or money have."""
         for tale in self.tales:
             tale.line("observing", f"asked of {bare(self._setting.current)}, which answers as ever")
+        watching = asyncio.create_task(self._watch())
         try:
             async with asyncio.timeout(self._pace.seconds):
                 await self._ask_all()
@@ -94,15 +95,22 @@ class Play:
             self._say.print(f"{self._pace.seconds:.0f} s are over: an app would go on", highlight=False)
         except PurseClosed as closed:
             self._say.print(f"the app stops asking: {closed}", highlight=False)
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+        await self._look()
 
     async def _ask_all(self) -> None:
         texts = {tale.kind.name: [text for text, _ in tale.kind.rows("train", self._cache)] for tale in self.tales}
         going = self.tales
         while going := [tale for tale in going if not self._is_over(tale) and tale.calls < len(texts[tale.kind.name])]:
-            for tale in going:
-                await self._until_compiled()
+            # what is asked while its prompt is written is no pair of the proof, and texts are few
+            ready = [tale for tale in going if tale.known is None or not tale.known.compiles]
+            for tale in ready:
                 await self._ask(tale, texts[tale.kind.name][tale.calls])
-                await self._look()
+            if not ready:
+                await asyncio.sleep(POLL)
 
     def _is_over(self, tale: Tale) -> bool:
         enough = tale.served >= self._pace.served and tale.traffic >= HALF
@@ -116,11 +124,11 @@ class Play:
         tale.fallbacks += answer.route == "fallback"
         tale.name = of_variant(answer.task) or tale.name
 
-    async def _until_compiled(self) -> None:
-        """The app rests while prompts are written: what it asks then is no pair of the proof, and its texts are few."""
-        while any(tale.known and tale.known.compiles for tale in self.tales):
-            await asyncio.sleep(POLL)
+    async def _watch(self) -> None:
+        """Until cancelled; also while a call waits for the model that writes a prompt."""
+        while True:
             await self._look()
+            await asyncio.sleep(POLL)
 
     async def _look(self) -> None:
         named = [tale for tale in self.tales if tale.name]

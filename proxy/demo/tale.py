@@ -53,7 +53,7 @@ class Tale:
         if self.known is None:
             self.line("recognised", f"at call {self.calls}, as {self.name!r}: {_short(known.template)}")
         if known.compiles and not (self.known and self.known.compiles):
-            self.line("compiling", f"worth it, after {self.calls} calls. The app rests while prompts are tried")
+            self.line("compiling", f"worth it, after {self.calls} calls. The app asks no more of these meanwhile")
         self.known = known
         self._tell_steps(known.steps)
         stand = known.stand
