@@ -52,7 +52,7 @@ class Pace:
     gold: int
 
 
-QUICK = Pace(calls=120, seconds=370.0, served=12, gold=24)
+QUICK = Pace(calls=160, seconds=370.0, served=12, gold=24)
 FULL = Pace(calls=360, seconds=900.0, served=120, gold=60)
 
 
