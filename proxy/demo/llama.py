@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process, create_subprocess_exec
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import aiohttp
 
+from proxy.demo.child import Output
+
 __all__ = ["LlamaError", "llama_server"]
 
 LISTENING = "listening on "
-LAST_LINES = 20
 POLL_S = 0.05
 STOP_S = 5.0
 PROMPT_CACHE_MIB = 512
@@ -35,7 +35,7 @@ async def llama_server(
     command = [sys.executable, "-m", "proxy.demo.llama", "--child", "--model", str(model), "--alias", alias]
     command += ["--threads", str(threads), "--parallel", str(parallel), "--ctx", str(ctx)]
     process = await create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=STDOUT)
-    output = _Output()
+    output = Output(rf"{LISTENING}(\S+)")
     reader = asyncio.create_task(output.read(process))
     try:
         yield await _ready(process, output, ready_within)
@@ -46,29 +46,7 @@ async def llama_server(
             reader.cancel()
 
 
-class _Output:
-    """Drains the child's output, so that it never blocks, and keeps the end of it."""
-
-    def __init__(self) -> None:
-        self.lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.address: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-
-    async def read(self, process: Process) -> None:
-        assert process.stdout is not None
-        async for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            if line.startswith(LISTENING) and not self.address.done():
-                self.address.set_result(line.removeprefix(LISTENING))
-            else:
-                self.lines.append(line)
-        if not self.address.done():
-            self.address.set_result(None)
-
-    def error(self, what: str) -> LlamaError:
-        return LlamaError("\n".join([what, *self.lines]))
-
-
-async def _ready(process: Process, output: _Output, within: float) -> str:
+async def _ready(process: Process, output: Output, within: float) -> str:
     try:
         async with asyncio.timeout(within):
             address = await output.address
@@ -77,9 +55,9 @@ async def _ready(process: Process, output: _Output, within: float) -> str:
                 address = address if process.returncode is None else None
             if address:
                 return f"{address}/v1"
-            raise output.error(f"llama.cpp ended at its start, code {await process.wait()}:")
+            raise LlamaError(output.ended(f"llama.cpp ended at its start, code {await process.wait()}:"))
     except TimeoutError as error:
-        raise output.error(f"llama.cpp was not ready within {within:g} s:") from error
+        raise LlamaError(output.ended(f"llama.cpp was not ready within {within:g} s:")) from error
 
 
 async def _healthy(address: str) -> bool:

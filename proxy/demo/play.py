@@ -1,53 +1,50 @@
-"""The demo: an ordinary OpenAI-SDK app on real models, before and after its tasks are compiled."""
+"""The demo: an ordinary OpenAI-SDK app on real models, and what Cuecard makes of its traffic without being told."""
 
 import asyncio
-import re
-import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
 
-import aiohttp
-import openai
-from openai import AsyncOpenAI
 from rich.console import Console
 
-from proxy import headers
+from compiler.store import Store
+from compiler.task import of_variant
+from proxy.demo.app import App
 from proxy.demo.fetch import fetch_weights
+from proxy.demo.gold import measure
+from proxy.demo.known import SERVING, Known, known
 from proxy.demo.llama import llama_server
-from proxy.demo.rows import TASKS, Row, instruction, measured_rows, rows_of
-from proxy.demo.setting import ANSWER_TOKENS, DemoError, Setting, bare
-from proxy.demo.show import Measured, Result, show
-from proxy.demo.spend import Purse
+from proxy.demo.rows import KINDS
+from proxy.demo.server import cuecard
+from proxy.demo.setting import Pace, Setting, bare
+from proxy.demo.show import Result, introduce, show
+from proxy.demo.spend import Purse, PurseClosed
+from proxy.demo.tale import Tale
+from proxy.report import build_report
 
-__all__ = ["Play", "run"]
+__all__ = ["Play", "run", "upstreams"]
 
-COMPILE_WITHIN = 400.0  # seconds
-READY_WITHIN = 30.0
-TRIES = 3
-POLL, ADOPTED, BOOKED = 0.5, 1.0, 1.0  # seconds: between looks; until workers have a card; until the ledger is written
-NOTHING_CALLED = {"requests": 0, "compile_usd": 0.0, "net_saving_usd_estimated": 0.0, "rows": []}
+POLL, BOOKED = 0.5, 1.0  # seconds: between looks at the store; until the ledger is written
+ENDED = ("kept", "paused")  # stages
+HALF = 0.499  # of the calls: a card serves no more until rare answers have had their pairs, which takes hundreds
 
 
-async def run(setting: Setting, cache: Path, say: Console) -> None:
+async def run(setting: Setting, pace: Pace, cache: Path, say: Console) -> None:
     started = time.monotonic()
     async with AsyncExitStack() as stack:
-        upstreams = await _upstreams(setting, cache, say, stack)
+        models = await upstreams(setting, cache, say, stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cuecard-demo-")))
-        config = await asyncio.to_thread(setting.write, folder, cache, upstreams)
-        play = Play(await stack.enter_async_context(cuecard(config)), setting, cache, say)
-        stack.push_async_callback(play.close)
-        results = await play.tasks()
+        config = await asyncio.to_thread(setting.write, folder, models)
+        url = await stack.enter_async_context(cuecard(config))
+        app = await stack.enter_async_context(App(url, Purse(setting)))
+        introduce(say, setting)
+        results = await Play(app, folder / "store", setting, pace, cache, say).results()
     show(say, setting, results, time.monotonic() - started)
 
 
-async def _upstreams(
-    setting: Setting, cache: Path, say: Console, stack: AsyncExitStack
-) -> dict[str, Mapping[str, str]]:
+async def upstreams(setting: Setting, cache: Path, say: Console, stack: AsyncExitStack) -> dict[str, Mapping[str, str]]:
     """Those of the setting, and a llama.cpp server for each of its weights."""
     found = dict(setting.upstreams)
     files = {name: await asyncio.to_thread(fetch_weights, weights, cache) for name, weights in setting.weights.items()}
@@ -59,160 +56,88 @@ async def _upstreams(
     return found
 
 
-@asynccontextmanager
-async def cuecard(config: Path) -> AsyncIterator[str]:
-    """A Cuecard server of its own; yields its address once it knows the tasks."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy.cli", "serve", "--config", str(config), stdout=PIPE, start_new_session=True
-    )
-    try:
-        address = await _address(process)
-        await _ready(address)
-        yield address
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _address(process: Process) -> str:
-    while process.stdout and (line := (await process.stdout.readline()).decode()):
-        if found := re.search(r"listens on (http://\S+)/v1", line):
-            return found[1]
-    raise DemoError("cuecard serve did not start; its message stands above")
-
-
-async def _ready(address: str) -> None:
-    try:
-        async with asyncio.timeout(READY_WITHIN):
-            while True:
-                async with aiohttp.request("GET", f"{address}/health/ready") as answer:
-                    if answer.status == 200:
-                        return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise DemoError(f"cuecard serve was not ready within {READY_WITHIN:.0f} s") from None
-
-
 class Play:
-    """The app, on a Cuecard at `url`. Every call is taken from the purse before it is sent."""
+    """The app asks one thing after the other, each kind in turn; what becomes of them is read in the server's store."""
 
-    def __init__(self, url: str, setting: Setting, cache: Path, say: Console) -> None:
-        self._url = url
+    def __init__(self, app: App, store: Path, setting: Setting, pace: Pace, cache: Path, say: Console) -> None:
+        self._app = app
+        self._store = store
         self._setting = setting
+        self._pace = pace
         self._cache = cache
         self._say = say
-        self.purse = Purse(setting)
-        self._sdk = AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", timeout=600, max_retries=TRIES - 1)
-        self._http = aiohttp.ClientSession()
+        self.tales = [Tale(kind, say) for kind in KINDS]
 
-    async def close(self) -> None:
-        await self._sdk.close()
-        await self._http.close()
-
-    async def tasks(self) -> list[Result]:
-        with _first_error():
-            async with asyncio.TaskGroup() as group:
-                running = {name: group.create_task(self._task(name)) for name in TASKS}
+    async def results(self) -> list[Result]:
+        await self._tell()
         await asyncio.sleep(BOOKED)
-        report = (await self._admin("report"))["tasks"]
-        return [
-            Result(name, *task.result(), await self._admin(f"tasks/{name}"), report.get(name, NOTHING_CALLED))
-            for name, task in running.items()
-        ]
+        with Store(self._store) as store:
+            money = build_report(store).tasks
+        say = f"\nmeasuring accuracy on {self._pace.gold} test rows of each kind, which no call was about"
+        self._say.print(say, highlight=False)
+        found = []
+        for tale in self.tales:
+            rows = tale.kind.rows("test", self._cache)[: self._pace.gold]
+            card = tale.known.card if tale.known and tale.stage in SERVING else None
+            gold = await measure(self._app, self._setting, tale.kind, card, rows)
+            found.append(Result(tale, money.get(tale.name), gold))
+        return found
 
-    async def _task(self, name: str) -> tuple[Measured, Measured, Measured]:
-        """On the current model, on the cheap one alone with the same prompt, then (once compiled) with its card."""
-        rows = measured_rows(name, self._cache)
-        current, cheap = self._setting.current, self._setting.cheap
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._compile(name))
-            before = await self.measure(name, current, rows)
-            self._say.print(f"{name}: {bare(current)} answers {before} of the test rows as labelled", highlight=False)
-            plain = await self.measure(name, cheap, rows)
-            self._say.print(f"{name}: {bare(cheap)} alone, same prompt: {plain}", highlight=False)
-        after = await self.measure(name, f"task:{name}", rows)
-        self._say.print(
-            f"{name}: {bare(cheap)} with the card: {after}, {after.fallbacks} answered by {bare(current)}",
-            highlight=False,
-        )
-        return before, plain, after
-
-    async def _compile(self, name: str) -> None:
-        """The app's first call starts the compile; the current model answers meanwhile."""
-        opening = await self.measure(name, f"task:{name}", rows_of(name, "dev", 1, self._cache)[:1])
-        if not opening.of:
-            return
-        stage = await self._compiled(name)
-        spent = (await self._admin("report"))["tasks"].get(name, NOTHING_CALLED)
-        guessed = any(row["failed"] or row["unpriced"] for row in spent["rows"] if row["role"] == "compile")
-        if stage == "live" and not guessed:  # else it may be tried again, or has cost more than is known
-            self.purse.give_back(self._setting.compile_usd - spent["compile_usd"])
-        await asyncio.sleep(ADOPTED)
-
-    async def _compiled(self, name: str) -> str:
+    async def _tell(self) -> None:
+        """Until both kinds have come to an end, or time, texts or money have."""
+        for tale in self.tales:
+            tale.line("observing", f"asked of {bare(self._setting.current)}, which answers as ever")
+        watching = asyncio.create_task(self._watch())
         try:
-            async with asyncio.timeout(COMPILE_WITHIN):
-                while (stage := str((await self._admin(f"tasks/{name}"))["state"]["stage"])) not in ("live", "kept"):
-                    await asyncio.sleep(POLL)
+            async with asyncio.timeout(self._pace.seconds):
+                await self._ask_all()
         except TimeoutError:
-            raise DemoError(f"{name} was not compiled within {COMPILE_WITHIN:.0f} s") from None
-        return stage
+            self._say.print(f"{self._pace.seconds:.0f} s are over: an app would go on", highlight=False)
+        except PurseClosed as closed:
+            self._say.print(f"the app stops asking: {closed}", highlight=False)
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+        await self._look()
 
-    async def measure(self, task: str, model: str, rows: list[Row]) -> Measured:
-        """Fewer rows than asked for, once the purse is closed."""
-        measured = Measured()
-        for text, label in rows:
-            most = self._setting.most(model, task, text)
-            if not self._take(TRIES * most):
-                break
-            raw = await self._ask(model, task, text)
-            fallback = raw.headers.get(headers.ROUTE) == "fallback"
-            usd = float(raw.headers.get(headers.COST, most))
-            # a failed attempt, here or on the card, is not in the header: it counts as the most it can have cost
-            self.purse.give_back(TRIES * most - usd - (raw.retries_taken + fallback) * most)
-            answer = raw.parse().choices[0].message.content or ""
-            measured.of += 1
-            measured.right += answer.strip() == label
-            measured.fallbacks += fallback
-            measured.usd += usd
-        return measured
+    async def _ask_all(self) -> None:
+        texts = {tale.kind.name: [text for text, _ in tale.kind.rows("train", self._cache)] for tale in self.tales}
+        going = self.tales
+        while going := [tale for tale in going if not self._is_over(tale) and tale.calls < len(texts[tale.kind.name])]:
+            # what is asked while its prompt is written is no pair of the proof, and texts are few
+            ready = [tale for tale in going if tale.known is None or not tale.known.compiles]
+            for tale in ready:
+                await self._ask(tale, texts[tale.kind.name][tale.calls])
+            if not ready:
+                await asyncio.sleep(POLL)
 
-    def _take(self, usd: float) -> bool:
-        was_closed = self.purse.closed
-        taken = self.purse.take(usd)
-        if self.purse.closed and not was_closed:
-            self._say.print(
-                f"stopped measuring: ${self.purse.taken:.4f} are spent or set aside, and the next call could pass "
-                f"--max-usd ${self.purse.cap:.2f}",
-                highlight=False,
-            )
-        return taken
+    def _is_over(self, tale: Tale) -> bool:
+        enough = tale.served >= self._pace.served and tale.traffic >= HALF
+        return tale.stage in ENDED or tale.calls >= self._pace.calls or enough
 
-    async def _ask(self, model: str, task: str, text: str) -> Any:
-        turns: list[Any] = [{"role": "user", "content": text}]
-        if not model.startswith("task:"):
-            turns.insert(0, {"role": "system", "content": instruction(task)})
-        try:
-            return await self._sdk.chat.completions.with_raw_response.create(
-                model=model, messages=turns, temperature=0, max_tokens=ANSWER_TOKENS
-            )
-        except openai.APIError as error:
-            raise DemoError(f"{model}: {error.message}") from None
+    async def _ask(self, tale: Tale, text: str) -> None:
+        said = tale.kind.messages(text)
+        answer = await self._app.ask(self._setting.current, said, most=self._setting.most_served(said))
+        tale.calls += 1
+        tale.served += answer.route == "compiled"
+        tale.fallbacks += answer.route == "fallback"
+        tale.name = of_variant(answer.task) or tale.name
 
-    async def _admin(self, what: str) -> dict[str, Any]:
-        async with self._http.get(f"{self._url}/admin/{what}") as answer:
-            found: dict[str, Any] = await answer.json()
-            return found
+    async def _watch(self) -> None:
+        """Until cancelled; also while a call waits for the model that writes a prompt."""
+        while True:
+            await self._look()
+            await asyncio.sleep(POLL)
 
+    async def _look(self) -> None:
+        named = [tale for tale in self.tales if tale.name]
 
-@contextmanager
-def _first_error() -> Iterator[None]:
-    """Of the errors of tasks that ran at once, the first, as if it had been alone."""
-    try:
-        yield
-    except ExceptionGroup as group:
-        error: Exception = group
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+        def look() -> list[tuple[Tale, Known | None]]:
+            with Store(self._store) as store:
+                return [(tale, known(store, tale.name)) for tale in named]
+
+        if named:
+            for tale, found in await asyncio.to_thread(look):
+                if found is not None:
+                    tale.learned(found)

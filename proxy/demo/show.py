@@ -1,117 +1,171 @@
-"""What the demo found, no wider than 80 columns."""
+"""What the demo says before its story and after it, no wider than 80 columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from proxy.demo.rows import TEST_ROWS
-from proxy.demo.setting import Setting, bare
+from compiler.evidence import UNPROVEN
+from proxy.demo.gold import Gold
+from proxy.demo.known import SERVING
+from proxy.demo.setting import MARGIN, Setting, bare
+from proxy.demo.tale import COLUMNS, Tale
+from proxy.funnel import NANO, dollars
+from proxy.report import TaskReport
+from proxy.share import in_percent
 
-__all__ = ["Measured", "Result", "accuracies", "money", "paid_back", "show", "show_prompt"]
+__all__ = ["Result", "introduce", "show"]
 
-
-@dataclass
-class Measured:
-    right: int = 0
-    of: int = 0
-    fallbacks: int = 0
-    usd: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.right / self.of:.0%} ({self.right}/{self.of})" if self.of else "-"
-
-    @property
-    def per_1000(self) -> str:
-        return f"{self.usd / self.of * 1_000:.4f}" if self.of else "-"
+PROMPT_LINES = 12
+PROVING = ("shadow", "judge")  # roles
+NEXT = """\
+Where to look next, in your own server's folder: `cuecard tasks` (what it
+recognised), `cuecard report` (where each dollar goes), `cuecard show NAME` (the
+evidence as a plot, each gate, the prompt), `cuecard diffs NAME --worst 20`; in
+Grafana the same over time (`docker compose up`, grafana/dashboards)."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One task: its three accuracies, its card, and its part of /admin/report."""
+    """`money` None: nothing was booked under the task's name."""
 
-    name: str
-    before: Measured
-    plain: Measured
-    after: Measured
-    state: dict[str, Any]
-    report: dict[str, Any]
+    tale: Tale
+    money: TaskReport | None
+    gold: Gold
+
+    def usd(self, *roles: str) -> float:
+        return self.money.sums(*roles).cost if self.money else 0.0
 
     @property
-    def break_even(self) -> float | None:
-        """Calls until the compile is paid back; inf: never, None: not measured."""
-        before, after = self.before, self.after
-        if not (before.of and after.of and self.state["card"]):
+    def paid_back_after(self) -> float | None:
+        """Answers of the card until its compile and proof are paid; inf: never, None: there is no card that may."""
+        known = self.tale.known
+        if known is None or known.card is None or known.stage not in SERVING:
             return None
-        saved = before.usd / before.of - after.usd / after.of
-        return self.report["compile_usd"] / saved if saved > 0 else float("inf")
+        theirs, ours = known.card.usd_per_call
+        if theirs is None or ours is None:
+            return None
+        return self.usd("compile", *PROVING) / (theirs - ours) if theirs > ours else float("inf")
+
+
+def introduce(say: Console, setting: Setting) -> None:
+    current, cheap = bare(setting.current), bare(setting.cheap)
+    _print(
+        say,
+        f"An app asks {current} two kinds of question through Cuecard, in turn. It has Cuecard's base URL; it names no "
+        f"task, and the configuration declares none. {cheap} is there to take over what it can be proven to answer no "
+        "worse.",
+    )
+    _print(
+        say,
+        f"The margin is {in_percent(MARGIN)} here: a card serves a share of the calls such that share × loss stays "
+        f"under it, 95 % sure, and none while it may be over {in_percent(UNPROVEN * MARGIN)} worse. A demo asks a "
+        "hundred calls; under the default margin, 2 %, half of the calls are served after 130 pairs at the least.",
+    )
 
 
 def show(say: Console, setting: Setting, results: Sequence[Result], seconds: float) -> None:
     for result in results:
-        show_prompt(say, result)
-    say.print(accuracies(setting, results), money(results))
+        _show_prompt(say, result.tale)
+    _print_table(say, _stages(results))
     for result in results:
-        say.print(paid_back(result), highlight=False)
-    say.print(
-        f"Accuracy is against CLINC150's own labels, {TEST_ROWS} test rows a task: a difference under about "
-        f"{100 / TEST_ROWS**0.5:.0f} points is noise. {setting.footnote} "
-        "The break-even is from the measured calls, the net saving from estimated baselines. "
-        f"Took {seconds:.0f} s.",
-        highlight=False,
+        if result.tale.stage not in SERVING:
+            _print(say, f"{result.tale.kind.name}: {_why(result.tale)}")
+    _print_table(say, _money(results))
+    _print(
+        say,
+        f"Money is of the calls since a task was recognised; what {bare(setting.current)} would have cost is "
+        "estimated. "
+        f"Paid back: after so many answers of the card, with what its proof has cost so far. {setting.footnote}",
     )
+    _print_table(say, _accuracies(setting, results))
+    of = max((result.gold.of for result in results), default=0)
+    noise = f": a difference under about {100 / of**0.5:.0f} points is noise" if of else ""
+    _print(
+        say,
+        f"Accuracy is against CLINC150's own labels, {of} test rows of each{noise}. No label was seen by any model: "
+        f"what is proven is parity with {bare(setting.current)}. Took {seconds:.0f} s.",
+    )
+    _print(say, NEXT, whole=True)
 
 
-def show_prompt(say: Console, result: Result) -> None:
-    card = result.state["card"]
+def _print(say: Console, text: str, *, whole: bool = False) -> None:
+    say.print(f"\n{text}", markup=False, highlight=False, soft_wrap=whole, width=None if whole else COLUMNS)
+
+
+def _print_table(say: Console, table: Table) -> None:
+    say.print()
+    say.print(table, width=COLUMNS)
+
+
+def _why(tale: Tale) -> str:
+    stand = tale.known.stand if tale.known else None
+    if stand is None:
+        return "not taken up for a compile: too few calls, or not worth it"
+    return stand.reason or f"the demo ended while it was {tale.stage}"
+
+
+def _show_prompt(say: Console, tale: Tale) -> None:
+    card = tale.known.card if tale.known else None
     if card is None:
-        say.print(f"{result.name}: no card, {result.state['state']['reason']}", markup=False)
         return
-    shown = len(card["program"]["demonstrations"])
-    scores = ", ".join(f"{s['name']} {s['right']}/{s['of']}" for s in card["scores"])
-    say.print(
-        f"\n{result.name}: compiled prompt ({card['winner']}; {shown} demonstrations; held-out: {scores})",
-        markup=False,
-        highlight=False,
-    )
-    say.print(card["program"]["system"], markup=False, style="dim")
+    shown = len(card.program.demonstrations)
+    with_shown = f" and {shown} answers of the app's model as examples" if shown else ""
+    _print(say, f"{tale.kind.name}: the prompt that was compiled ({card.winner}){with_shown}:")
+    lines = (card.program.system or "the app's own").splitlines()
+    more = [f"… and {len(lines) - PROMPT_LINES} lines more"] if len(lines) > PROMPT_LINES else []
+    say.print("\n".join([*lines[:PROMPT_LINES], *more]), markup=False, style="dim", width=COLUMNS)
 
 
-def accuracies(setting: Setting, results: Sequence[Result]) -> Table:
+def _stages(results: Sequence[Result]) -> Table:
+    headings = ("calls", "answered\nby the card", "share\nserved now", "pairs", "at most worse,\n95 % sure")
+    table = _table("Where each task stands", "task", "stage")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for result in results:
+        tale, proof = result.tale, result.tale.known.proof if result.tale.known else None
+        figures = (str(proof.pairs), f"{proof.bound:.1%}") if proof else ("-", "-")
+        table.add_row(
+            *(tale.kind.name, tale.stage, str(tale.calls), str(tale.served), in_percent(tale.traffic), *figures)
+        )
+    return table
+
+
+def _money(results: Sequence[Result]) -> Table:
+    table = _table("US dollars", "task")
+    for heading in ("the app's model\nwould cost", "was paid", "compile", "proof", "net\nsaving", "paid back\nafter"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        net = result.money.net_saving if result.money else 0.0
+        baseline = result.money.sums("serve").baseline if result.money else 0.0
+        spent = (baseline, result.usd("serve"), result.usd("compile"), result.usd(*PROVING))
+        table.add_row(result.tale.kind.name, *map(_dollars, spent), _dollars(net), _answers(result.paid_back_after))
+    return table
+
+
+def _accuracies(setting: Setting, results: Sequence[Result]) -> Table:
     current, cheap = bare(setting.current), bare(setting.cheap)
-    table = Table("task", current, f"{cheap}\nalone", f"{cheap}\nwith the card", title="answered as labelled")
+    table = _table("Answered as labelled", "task", current, f"{cheap},\nthe app's prompt", "what Cuecard\nlets answer")
     for result in results:
-        table.add_row(result.name, str(result.before), str(result.plain), str(result.after))
+        gold = result.gold
+        table.add_row(result.tale.kind.name, *(_share(n, gold.of) for n in (gold.own, gold.cheap, gold.served)))
     return table
 
 
-def money(results: Sequence[Result]) -> Table:
-    headers = ("1,000 calls\nbefore", "1,000 calls\nwith it", "its\ncompile", "net saving\nso far", "paid back\nafter")
-    table = Table("task", title="US dollars, before the card and with it")
-    for header in headers:
-        table.add_column(header, justify="right")
-    for result in results:
-        compiled, net = result.report["compile_usd"], result.report["net_saving_usd_estimated"]
-        per_call = (result.before.per_1000, result.after.per_1000)
-        table.add_row(result.name, *per_call, f"{compiled:.4f}", f"{net:+.4f}", _calls(result.break_even))
-    return table
+def _table(title: str, *headings: str) -> Table:
+    return Table(*headings, title=title, title_justify="left", title_style="bold")
 
 
-def paid_back(result: Result) -> str:
-    made, net = result.report["requests"], result.report["net_saving_usd_estimated"]
-    so_far = f"after the {made} calls of this run the net saving is {'-' if net < 0 else ''}${abs(net):.4f} (estimated)"
-    match result.break_even:
-        case None:
-            return f"{result.name}: when its compile is paid back was not measured; {so_far}."
-        case calls if calls == float("inf"):
-            return f"{result.name}: no cheaper a call, so its compile is never paid back; {so_far}."
-        case calls:
-            return f"{result.name}: its compile is paid back after {_calls(calls)}; {so_far}."
+def _share(right: int, of: int) -> str:
+    return f"{right / of:.0%} ({right}/{of})" if of else "-"
 
 
-def _calls(count: float | None) -> str:
+def _dollars(usd: float) -> str:
+    return f"{'-' if usd < 0 else ''}{dollars(round(abs(usd) * NANO))}"
+
+
+def _answers(count: float | None) -> str:
     if count is None:
         return "-"
-    return "never" if count == float("inf") else f"{count:,.0f} calls"
+    return "never" if count == float("inf") else f"{count:,.0f} answers"

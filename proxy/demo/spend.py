@@ -8,10 +8,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from proxy.demo.rows import TASKS, measured_rows, rows_of
-from proxy.demo.setting import DemoError, Setting
+from proxy.demo.rows import KINDS
+from proxy.demo.setting import DemoError, Pace, Setting
 
-__all__ = ["Purse", "agree", "measuring_usd"]
+__all__ = ["Purse", "PurseClosed", "agree", "calls_usd"]
+
+
+class PurseClosed(Exception):
+    """What is spent or set aside, and that the next call could pass the cap."""
 
 
 class Purse:
@@ -19,32 +23,37 @@ class Purse:
 
     def __init__(self, setting: Setting) -> None:
         self.cap = setting.max_usd
-        self.taken = setting.compile_usd * len(TASKS)  # until the report knows what the compiles cost
+        self.taken = setting.background_usd  # what Cuecard itself may spend beside the app's calls, its own cap
         self.closed = False
 
-    def take(self, usd: float) -> bool:
+    def take(self, usd: float) -> None:
+        """Raises PurseClosed."""
         self.closed = self.closed or not self.taken + usd <= self.cap
-        if not self.closed:
-            self.taken += usd
-        return not self.closed
+        if self.closed:
+            raise PurseClosed(
+                f"${self.taken:.4f} are spent or set aside, and the next call could pass --max-usd ${self.cap:.2f}"
+            )
+        self.taken += usd
 
     def give_back(self, usd: float) -> None:
         self.taken -= usd
 
 
-def measuring_usd(setting: Setting, cache: Path) -> float:
-    """The most that every measured call together can cost, each task's opening call included."""
-    calls = [
-        (model, task, text)
-        for task in TASKS
-        for model in (setting.current, setting.cheap, f"task:{task}")
-        for text, _ in measured_rows(task, cache)
-    ]
-    calls += [(f"task:{task}", task, rows_of(task, "dev", 1, cache)[0][0]) for task in TASKS]
-    return sum(setting.most(*call) for call in calls)
+def calls_usd(setting: Setting, pace: Pace, cache: Path) -> float:
+    """The most that every call of the app and of the measuring together can cost."""
+    total = 0.0
+    for kind in KINDS:
+        asked = [kind.messages(text) for text, _ in kind.rows("train", cache)[: pace.calls]]
+        measured = [kind.messages(text) for text, _ in kind.rows("test", cache)[: pace.gold]]
+        total += sum(map(setting.most_served, asked))
+        total += sum(setting.most(setting.current, one) + setting.most(setting.cheap, one) for one in measured)
+        total += sum(map(setting.most_with_card, measured))
+    return total
 
 
-def agree(setting: Setting, cache: Path, say: Console, *, yes: bool, environ: Mapping[str, str] = os.environ) -> None:
+def agree(
+    setting: Setting, pace: Pace, cache: Path, say: Console, *, yes: bool, environ: Mapping[str, str] = os.environ
+) -> None:
     """Ask before a real account pays. Raises DemoError without a key, or where nobody can answer; Abort on no."""
     if setting.key is None:
         return
@@ -54,12 +63,12 @@ def agree(setting: Setting, cache: Path, say: Console, *, yes: bool, environ: Ma
         )
     if not (yes or sys.stdin.isatty()):
         raise DemoError("not a terminal, so nobody can be asked about the cost: pass --yes to agree to it")
-    compiling, measuring = setting.compile_usd * len(TASKS), measuring_usd(setting, cache)
-    most = min(compiling + measuring, setting.max_usd)
+    background, calls = setting.background_usd, calls_usd(setting, pace, cache)
     say.print(
-        f"This sends rows of CLINC150, a public data set, to your account: at most ${most:.2f}, of which compiling "
-        f"${compiling:.2f} (its cap) and measuring ${measuring:.2f} (every byte a token, every answer the longest). "
-        f"It stops before ${setting.max_usd:.2f}.",
+        f"This sends rows of CLINC150, a public data set, to your account: at most "
+        f"${min(background + calls, setting.max_usd):.2f}, compiling and proving ${background:.2f} of it (their cap) "
+        f"and the app's calls ${calls:.2f} (every byte a token, every answer the longest, each on both models). It "
+        f"stops before ${setting.max_usd:.2f}.",
         highlight=False,
     )
     if not yes:

@@ -219,6 +219,15 @@ async def test_never_more_calls_are_made_than_allowed(llm, models, fake, calls):
     assert len(fake.calls_to("fake-strong")) <= 3
 
 
+async def test_no_prompt_is_asked_for_that_no_calls_are_left_to_try(llm, models, fake):
+    steps: list[Step] = []
+    one = replace(models, production=("fake-nano",))
+    options = Options(calls=110)
+    await compile(replace(MOOD, trust="declared"), EXAMPLES, one, llm=llm, options=options, on_step=steps.append)
+    assert fake.calls_to("fake-strong") == []
+    assert "search: ends here: the calls that it may take are used up" in map(str, steps)
+
+
 @pytest.mark.parametrize(
     ("examples", "winner"),
     [(EXAMPLES[:39], "rules + demonstrations"), (EXAMPLES[:1], "rules + demonstrations"), ([], "rules")],

@@ -13,6 +13,7 @@ import pytest_asyncio
 from openai import AsyncOpenAI, BadRequestError
 
 from proxy.demo import llama
+from proxy.demo.child import LAST_LINES
 from proxy.demo.fetch import TINY, default_cache, fetch_weights
 from proxy.demo.llama import LlamaError, llama_server
 
@@ -102,7 +103,7 @@ async def test_a_child_that_dies_is_an_error_with_its_last_words(
     with pytest.raises(LlamaError, match=r"code 1:\n(.*\n)*not enough memory") as error:
         async with llama_server(tmp_path / "m.gguf", alias="m"):
             pass
-    assert len(str(error.value).splitlines()) == 1 + llama.LAST_LINES
+    assert len(str(error.value).splitlines()) == 1 + LAST_LINES
 
 
 async def test_a_child_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,123 +1,125 @@
-"""The play on a fake that answers in Cuecard's place: what is sent, and what is taken from the purse for it."""
+"""The app's turns, on a fake that answers in Cuecard's place, and a store in which a test says what Cuecard knows."""
 
-from collections.abc import AsyncIterator, Callable
+import io
+import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
+from compiler.recognition.catalogue import Catalogue
+from compiler.registry import Registry
+from compiler.store import Store
+from compiler.task import Task
 from proxy.demo import play as module
+from proxy.demo.app import App
+from proxy.demo.known import Known, known
 from proxy.demo.play import Play
-from proxy.demo.rows import Row
-from proxy.demo.setting import OPENAI, DemoError, Setting
+from proxy.demo.rows import MONEY
+from proxy.demo.setting import OPENAI, Pace
+from proxy.demo.spend import Purse
+from proxy.dossier import Stand
 from tests.fake_upstream import FakeUpstream, Fault
+from tests.learned import SUMMARY, learn, some
+from tests.proven import compiled, proven
+from tests.proxy.demo.conftest import able
 
-ROWS: list[Row] = [("book me a flight", "book_flight")] * 6
-MOST = OPENAI.most(OPENAI.current, "travel", ROWS[0][0])
-Stage = Callable[[Setting], Play]
+PACE = Pace(calls=3, seconds=30.0, served=2, gold=2)
 
 
 @pytest.fixture
-async def stage(fake: FakeUpstream, cache: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    for name in ("POLL", "ADOPTED", "BOOKED"):
-        monkeypatch.setattr(module, name, 0)
-    opened: list[Play] = []
-
-    def of(setting: Setting) -> Play:
-        opened.append(Play(fake.url.removesuffix("/v1"), setting, cache, Console(width=200)))
-        return opened[-1]
-
-    yield of
-    for play in opened:
-        await play.close()
+def said() -> io.StringIO:
+    return io.StringIO()
 
 
-def free(max_usd: float) -> Setting:
-    """All of the money is for measuring."""
-    return replace(OPENAI, max_usd=max_usd, compile_usd=0.0)
-
-
-def report(**compile_row: int) -> dict[str, Any]:
-    row = {"role": "compile", "failed": 0, "unpriced": 0, **compile_row}
-    task = {"requests": 1, "compile_usd": 0.01, "net_saving_usd_estimated": -0.01, "rows": [row]}
-    return {"tasks": {"travel": task, "home": task}}
-
-
-def state(stage: str) -> dict[str, Any]:
-    return {"state": {"stage": stage, "reason": ""}, "card": None}
-
-
-async def test_measuring_stops_before_a_call_that_could_pass_the_cap(
-    stage: Stage, fake: FakeUpstream, capsys: pytest.CaptureFixture[str]
-) -> None:
-    play = stage(free(4.5 * MOST))
-    assert (await play.measure("travel", OPENAI.current, ROWS)).of == 2
-    assert (await play.measure("travel", OPENAI.cheap, ROWS)).of == 0
-    assert len(fake.calls) == 2
-    assert capsys.readouterr().out.count("stopped measuring") == 1
-
-
-async def test_a_call_without_its_cost_counts_as_the_most_it_can_have_cost(stage: Stage) -> None:
-    play = stage(free(1.0))
-    measured = await play.measure("travel", OPENAI.current, ROWS)
-    assert play.purse.taken == pytest.approx(6 * MOST)
-    assert measured.usd == pytest.approx(6 * MOST)
-
-
-async def test_a_call_with_its_cost_counts_as_that(stage: Stage, fake: FakeUpstream) -> None:
-    fake.headers["X-Cuecard-Cost-Usd"] = "0.000001"
-    fake.answers["*"] = "book_flight"
-    play = stage(free(1.0))
-    measured = await play.measure("travel", OPENAI.current, ROWS)
-    assert play.purse.taken == pytest.approx(6e-6)
-    assert (measured.right, measured.of, measured.usd) == (6, 6, pytest.approx(6e-6))
-
-
-async def test_a_failed_card_attempt_counts_beside_the_cost_of_the_answer(stage: Stage, fake: FakeUpstream) -> None:
-    fake.headers |= {"X-Cuecard-Cost-Usd": "0.000001", "X-Cuecard-Route": "fallback"}
-    play = stage(free(1.0))
-    measured = await play.measure("travel", "task:travel", ROWS[:1])
-    most = OPENAI.most("task:travel", "travel", ROWS[0][0])
-    assert play.purse.taken == pytest.approx(most + 1e-6)
-    assert (measured.fallbacks, measured.usd) == (1, pytest.approx(1e-6))
-
-
-async def test_a_call_that_was_tried_twice_counts_twice(stage: Stage, fake: FakeUpstream) -> None:
-    fake.queue(OPENAI.current, Fault.respond(500, {"retry-after-ms": "1"}))
-    play = stage(free(1.0))
-    await play.measure("travel", OPENAI.current, ROWS[:1])
-    assert play.purse.taken == pytest.approx(2 * MOST)
-
-
-async def test_a_refused_key_ends_the_play_with_one_message(stage: Stage, fake: FakeUpstream) -> None:
-    fake.keys = set()
-    with pytest.raises(DemoError, match=r"gpt-4\.1: .*Incorrect API key"):
-        await stage(OPENAI.capped(0.50)).tasks()
-
-
-@pytest.mark.parametrize(
-    ("reached", "row", "left"),
-    [("live", {}, 0.02), ("kept", {}, 0.20), ("live", {"failed": 1}, 0.20), ("live", {"unpriced": 1}, 0.20)],
-)
-async def test_what_a_compile_did_not_need_is_given_back_once_its_cost_is_known(
-    stage: Stage, fake: FakeUpstream, reached: str, row: dict[str, int], left: float
-) -> None:
+@pytest.fixture
+async def play(fake: FakeUpstream, tmp_path: Path, cache: Path, said: io.StringIO) -> AsyncIterator[Play]:
+    fake.answers["*"] = able
     fake.headers["X-Cuecard-Cost-Usd"] = "0"
-    fake.answers |= {f"/admin/tasks/{task}": state(reached) for task in ("travel", "home")}
-    fake.answers["/admin/report"] = report(**row)
-    play = stage(OPENAI.capped(0.50))
-    results = await play.tasks()
-    assert play.purse.taken == pytest.approx(left)
-    assert [result.after.of for result in results] == [32, 32]
+    async with App(fake.url.removesuffix("/v1"), Purse(OPENAI)) as app:
+        yield Play(app, tmp_path / "store", OPENAI, PACE, cache, Console(file=said, width=80))
 
 
-async def test_a_purse_too_small_for_one_call_sends_none_and_waits_for_no_compile(
-    stage: Stage, fake: FakeUpstream
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POLL", "BOOKED"):
+        monkeypatch.setattr(module, name, 0)
+
+
+def asked_of_the_apps_model(fake: FakeUpstream) -> list[str]:
+    calls = [call for call in fake.calls_to(OPENAI.current) if not call.header("x-cuecard-bypass")]
+    return ["money" if MONEY.prompt[:30] in call.json["messages"][0]["content"] else "desk" for call in calls]
+
+
+async def test_each_kind_is_asked_in_turn_as_often_as_its_pace_says(play: Play, fake: FakeUpstream) -> None:
+    results = await play.results()
+    assert asked_of_the_apps_model(fake) == ["money", "desk"] * 3
+    assert [result.tale.calls for result in results] == [3, 3]
+    assert [(result.gold.own, result.gold.of) for result in results] == [(2, 2), (2, 2)]
+
+
+async def test_a_kind_whose_card_has_answered_enough_is_asked_no_more(play: Play, fake: FakeUpstream) -> None:
+    fake.headers["X-Cuecard-Route"] = "compiled"
+    money = play.tales[0]
+    money.known = known_as("ramping", 0.5)
+    await play.results()
+    assert asked_of_the_apps_model(fake) == ["money", "desk", "money", "desk", "desk"]
+
+
+async def test_a_kept_kind_is_asked_no_more(play: Play, fake: FakeUpstream) -> None:
+    play.tales[1].known = known_as("kept", 0.0)
+    await play.results()
+    assert asked_of_the_apps_model(fake) == ["money"] * 3
+
+
+def known_as(stage: str, traffic: float) -> Known:
+    return Known("user: {text1}", Stand("sort", stage, traffic, 0.2, 40, "sort@1", "nano", "so"))
+
+
+async def test_a_closed_purse_ends_it_and_what_is_known_is_shown(
+    play: Play, fake: FakeUpstream, said: io.StringIO
 ) -> None:
-    fake.answers |= {f"/admin/tasks/{task}": state("waiting") for task in ("travel", "home")}
-    fake.answers["/admin/report"] = {"tasks": {}}
-    results = await stage(OPENAI.capped(0.0001)).tasks()
-    assert fake.calls_to(OPENAI.current) == []
-    assert [(str(result.before), result.report["compile_usd"]) for result in results] == [("-", 0.0), ("-", 0.0)]
+    play._app.purse = Purse(OPENAI.capped(0.0001))
+    results = await play.results()
+    assert fake.calls == []
+    assert "the app stops asking" in said.getvalue()
+    assert [result.gold.of for result in results] == [0, 0]
+
+
+async def test_time_that_is_over_ends_the_apps_calls(play: Play, fake: FakeUpstream, said: io.StringIO) -> None:
+    fake.queue(OPENAI.current, Fault.stall())
+    play._pace = replace(PACE, seconds=0.05)
+    results = await play.results()
+    assert "are over: an app would go on" in said.getvalue()
+    assert [result.tale.calls for result in results] == [0, 0]
+
+
+async def test_what_the_store_knows_is_told(play: Play, fake: FakeUpstream, tmp_path: Path, said: io.StringIO) -> None:
+    learn(tmp_path / "store", *some(SUMMARY))
+    with Store(tmp_path / "store") as store:
+        (name,) = Catalogue(store).tasks()
+    fake.headers["X-Cuecard-Task"] = name
+    await play.results()
+    shown = " ".join(said.getvalue().split())
+    assert re.search(rf"money recognised at call \d, as '{name}'", shown)
+    assert "Mail: {text1}" in shown
+
+
+def test_a_task_is_known_from_its_template_to_its_proof(tmp_path: Path) -> None:
+    learn(tmp_path, *some(SUMMARY))
+    with Store(tmp_path) as store:
+        (name,) = Catalogue(store).tasks()
+        assert known(store, "another") is None
+        first = known(store, name)
+        assert first and (first.stage, first.compiles, first.card) == ("recognised", False, None)
+        task = Task(name, "user: Mail: {text1}", incumbent="fake-strong", recognised=True)
+        card = compiled(store, task)
+        proven(store, card, 40)
+        found = known(store, name)
+        assert found and found.card and found.proof and found.stand
+        assert (found.card.label, found.proof.pairs, found.stand.pairs, found.compiles) == (card.label, 40, 40, False)
+        Registry(store).compiling(name, task.definition())
+        again = known(store, name)
+        assert again and again.compiles

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from proxy.cli import main
 from proxy.demo import play
-from proxy.demo.setting import LOCAL, OPENAI
-from proxy.demo.spend import Purse, agree
+from proxy.demo.setting import FULL, LOCAL, OPENAI, QUICK
+from proxy.demo.spend import Purse, PurseClosed, agree, calls_usd
 
 OPENAI_DEMO = ["demo", "--upstream", "openai"]
 
@@ -57,37 +57,43 @@ def test_no_is_the_default_answer(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("\n"))
     with pytest.raises(click.Abort):
-        agree(OPENAI.capped(0.50), cache, Console(width=80), yes=False)
+        agree(OPENAI.capped(0.50), QUICK, cache, Console(width=80), yes=False)
     said = " ".join(capsys.readouterr().out.split())
     assert said.index("at most $") < said.index("Spend up to $0.50 on your account? [y/N]")
 
 
 def test_yes_is_taken_for_an_answer(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
-    agree(OPENAI.capped(0.50), cache, Console(quiet=True), yes=False)
+    agree(OPENAI.capped(0.50), QUICK, cache, Console(quiet=True), yes=False)
 
 
 def test_the_estimate_is_never_above_the_cap(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    agree(OPENAI.capped(0.05), cache, Console(width=300), yes=True)
-    assert "at most $0.05, of which" in capsys.readouterr().out
+    agree(OPENAI.capped(0.05), QUICK, cache, Console(width=300), yes=True)
+    assert "at most $0.05, compiling and proving" in capsys.readouterr().out
 
 
 def test_nobody_is_asked_about_local_models(cache: Path) -> None:
-    agree(LOCAL, cache, Console(quiet=True), yes=False, environ={})
+    agree(LOCAL, QUICK, cache, Console(quiet=True), yes=False, environ={})
 
 
-def test_the_compiles_are_taken_from_the_purse_beforehand() -> None:
+def test_compiling_and_proving_are_taken_from_the_purse_beforehand() -> None:
     assert Purse(OPENAI.capped(0.50)).taken == pytest.approx(0.20)
 
 
+def test_more_calls_may_cost_more(cache: Path) -> None:
+    assert calls_usd(OPENAI, FULL, cache) > calls_usd(OPENAI, QUICK, cache) > 0
+
+
 def test_a_purse_that_refused_stays_closed() -> None:
-    purse = Purse(replace(OPENAI, max_usd=1.0, compile_usd=0.0))
-    assert purse.take(1.0)
-    assert not purse.take(0.1)
+    purse = Purse(replace(OPENAI, max_usd=1.0, background_usd=0.0))
+    purse.take(1.0)
+    with pytest.raises(PurseClosed):
+        purse.take(0.1)
     purse.give_back(0.5)
-    assert not purse.take(0.1)
+    with pytest.raises(PurseClosed):
+        purse.take(0.1)
     assert purse.taken == 0.5
 
 
 def test_the_purse_of_local_models_has_no_bottom() -> None:
-    assert Purse(LOCAL).take(1e9)
+    Purse(LOCAL).take(1e9)
