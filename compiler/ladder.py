@@ -132,7 +132,7 @@ class Ladder:
         self._tell_score("headroom", self.found.scores[0])
 
     def _is_good(self) -> bool:
-        return self.found.loss <= self.margin and not any(mark.broken for mark in self.found.marks)
+        return self.found.loss <= self.margin / 2 and not any(mark.broken for mark in self.found.marks)
 
     async def _search(self) -> None:
         try:
@@ -168,8 +168,8 @@ class Ladder:
 
     @property
     def _wanted(self) -> float:
-        """By so many answers the next prompt has to be better."""
-        return AHEAD if self.found.best.name == ORIGINAL and len(self._dev) > BLOCK else 0.0
+        """By so many answers the next prompt has to be better; on few examples one is a good deal."""
+        return AHEAD if self.found.best.name == ORIGINAL and len(self._dev) > 2 * BLOCK else 0.0
 
     def _can_improve(self) -> bool:
         return self._most_gain(self.found.marks) > self._wanted

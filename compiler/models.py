@@ -33,7 +33,7 @@ class Options:
     """`concurrency`: scoring calls in flight at once; the meta model is asked one thing at a time.
 
     `meta_calls` of a compile, and `calls` of each production model and of the judge beside it, are never passed. A
-    prompt that loses no more than `margin` (or `margin_text`) on the examples is left as it is.
+    prompt that loses no more than half of `margin` (or `margin_text`) on the examples is left as it is.
     """
 
     min_examples: int = 40
