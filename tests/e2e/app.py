@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError, AsyncOpenAI
 
+from compiler.card import Card
 from compiler.proof import Proof, Proofs
 from compiler.registry import Registry, TaskState
 from tests.e2e.conftest import Server
@@ -100,6 +101,14 @@ class App:
                 if prompt.partition(".")[0] in task.description:
                     return registry.state(name), Proofs(store).get(name)
         return None
+
+    def card(self, prompt: str) -> Card:
+        with self._server.open_store() as store:
+            registry = Registry(store)
+            (name,) = [n for n, task in registry.adopted().items() if prompt.partition(".")[0] in task.description]
+            card = registry.card(name, registry.state(name).version)
+        assert card
+        return card
 
     def proof(self, prompt: str) -> Proof:
         found = self.state(prompt)

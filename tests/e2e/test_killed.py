@@ -30,7 +30,7 @@ from tests.fake_upstream import FakeUpstream, Fault
 CLIENTS = 16
 SCORED = 10  # answers to examples that come before the others stall
 CONCURRENCY = 4
-EXAMPLES = 20
+EXAMPLES = 80
 
 
 ROLES = ("worker", "learning")
@@ -322,7 +322,7 @@ def test_a_card_that_existed_is_served_after_the_restart_without_asking_the_meta
 
 def test_a_compile_killed_in_the_middle_goes_on_and_pays_again_for_the_calls_in_flight_only(wreck: Wreck) -> None:
     assert wreck.sentiment_card == "sentiment@1"
-    assert len(wreck.meta_calls) == 2  # one for each task, both before the kill
+    assert len(set(wreck.meta_calls)) == len(wreck.meta_calls), "each is asked once"
     paid_again = {body for body, times in wreck.scored.items() if times > 1}
     assert paid_again == wreck.in_flight
     assert len(paid_again) == CONCURRENCY

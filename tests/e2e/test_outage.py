@@ -34,7 +34,7 @@ def facts(text: str) -> tuple[str, int]:
 def answers(text: str) -> tuple[str, str]:
     """What the app's own model says to a mail, and the same in other words."""
     topic, case = facts(text)
-    if "Extract" in text:
+    if "JSON" in text:
         return json.dumps({"case": case, "topic": topic}), json.dumps({"case": case, "topic": topic.upper()})
     return f"A mail about the {topic}, case {case}. It can wait.", f"It is about {topic} (case {case}). It can wait."
 
@@ -50,9 +50,10 @@ def incumbent(body: Any) -> str:
 
 
 def candidate(body: Any) -> str:
-    """Summaries in words of its own, and one in three topics."""
-    text = body["messages"][-1]["content"]
-    return answers(text)["Summarise" in text or facts(text)[1] % 3 == 0]
+    """Summaries in words of its own, and one in three topics; also where a prompt says what the app's message did."""
+    asked = body["messages"][-1]["content"]
+    text = asked if "Mail: " in asked else f"{body['messages'][0]['content']}\nMail: {asked}"
+    return answers(text)["JSON" not in text or facts(text)[1] % 3 == 0]
 
 
 def good(body: Any, answer: str) -> bool:
@@ -110,8 +111,9 @@ class World:
             while self.failed(JUDGE) < 60:
                 assert all_good(await self.ask(1))
         for prompt in PROMPTS:
-            assert set(self.app.proof(prompt).outcomes) <= {"same", "judged"}, "it is no evidence"
-        assert set(self.routes()) == {"original"}
+            proof = self.app.proof(prompt)
+            assert set(proof.outcomes) <= {"same", "judged"}, "it is no evidence"
+            assert proof.sight is not None or set(self.app.routes[prompt]) == {"original"}
         self.fake.answers[JUDGE] = judge
 
     async def judge_fails_while_the_cards_serve(self) -> None:
@@ -171,7 +173,8 @@ class World:
     def compared(self) -> Counter[str]:
         """The inputs that were run on a card's model off the path: those calls have a cap."""
         calls = [call for call in self.fake.calls_to(CANDIDATE) if "max_tokens" in call.json and call.billed]
-        return Counter(call.json["messages"][-1]["content"] for call in calls)
+        asked = [call.json["messages"][-1]["content"] for call in calls]
+        return Counter(text for text in asked if "Mail: " in text)  # and not in what a compile only tries
 
     def answered(self) -> set[str]:
         return {mail_of(call.json) for call in self.fake.calls_to(INCUMBENT) if call.billed}
