@@ -21,8 +21,8 @@ class Sealed(NamedTuple):
 class Card:
     """`definition` ties it to the task's wording: a card of another definition is never served.
 
-    `static_tokens` is what the program adds to every input, `original_tokens` what the task's own instructions would
-    have cost instead; both in tokens, for the baseline estimate. `scoring`: how its proof compares answers.
+    `static_tokens` is what the program adds to every input, `original_tokens` what the app's own words that it stands
+    for would have cost instead; both in tokens, for the baseline estimate. `scoring`: how its proof compares answers.
 
     `scores`: of the prompts that were tried on this model; `steps`: all that was done. `sealed`: what the sealed
     examples showed, where they are a sample of the traffic; `looks`: how often they were looked at. `usd_per_call`: of

@@ -259,6 +259,7 @@ class _Compile:
     ) -> Card:
         tokens = TokenCounter()
         original = Prompt(self.task.instructions).opening()
+        literals = prompt.frame.literals if prompt.frame else ()  # of the app's message, which is sent without them
         every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
         everything = json.dumps([[e.input, e.expected] for e in every])
         dialogues = " ".join(self._writer.dialogues)
@@ -271,7 +272,7 @@ class _Compile:
             contract=self.contract,
             winner=winner,
             static_tokens=tokens.messages(prompt.opening(), model),
-            original_tokens=tokens.messages(original, model),
+            original_tokens=tokens.messages(original, model) + sum(tokens.text(text, model) for text in literals),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             compile_usd=self._spent,
             provenance={

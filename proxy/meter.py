@@ -149,7 +149,8 @@ class Meter:
         rates = self._prices.rates(incumbent) if incumbent else None
         if view is None or card is None or rates is None:
             return None
-        own = card.original_tokens if call.virtual or _sent(call, view.task.system) else 0
+        replaced = call.virtual or card.program.frame or _sent(call, view.task.system)
+        own = card.original_tokens if replaced else 0
         inputs = max(0, usage.input - card.static_tokens + own)
         seen = view.incumbent
         if seen.calls and seen.input:

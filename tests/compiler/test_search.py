@@ -13,6 +13,7 @@ import pytest
 
 from compiler.errors import BudgetExceeded, CompileFailed, NothingWorks
 from compiler.example import Example, split
+from compiler.frame import Frame
 from compiler.llm import Llm, Purpose
 from compiler.models import Models, Options
 from compiler.program import Prompt
@@ -186,6 +187,37 @@ async def test_the_card_tells_where_it_comes_from_and_what_it_cost(llm, models, 
     assert card.original_tokens == TokenCounter().messages([{"role": "system", "content": MOOD.description}])
     theirs, ours = card.usd_per_call
     assert theirs is not None and ours is not None and 0 < ours < theirs / 10
+
+
+async def test_a_recognised_tasks_card_says_what_its_messages_said_and_is_sent_their_data_alone(llm, models, fake):
+    fake.answers["fake-nano"] = right_when_shown
+    frame = Frame.of(("Tell the mood of this text. Answer in one word.\nText: ", ""))
+    seen = [Example(f"{frame.literals[0]}{one.input}", one.expected) for one in EXAMPLES]
+    task = Task("mood", "user: …", incumbent="fake-strong", recognised=True, frame=frame)
+    card = await compile(task, seen, models, llm=llm)
+    assert (card.winner, card.program.frame) == ("original + demonstrations, fewer", frame)
+    assert card.program.system == frame.instructions
+    assert all(shown.input.startswith("input ") for shown in card.program.demonstrations)
+    assert card.program.messages(seen[0].input)[-1]["content"] == EXAMPLES[0].input
+    assert card.original_tokens > TokenCounter().text(frame.literals[0])
+    assert [one.label for one in card.sealed] == [one.expected for one in PARTS.holdout]
+
+
+async def test_examples_that_came_more_than_once_or_that_a_user_chose_open_no_proof(llm, models, fake):
+    fake.answers["fake-nano"] = right
+    often = [replace(EXAMPLES[0], times=2), *EXAMPLES[1:]]
+    assert (await compile(MOOD, EXAMPLES, models, llm=llm)).sealed == ()
+    assert (await compile(MOOD, often, models, llm=llm, version=2, from_traffic=True)).sealed == ()
+    assert len((await compile(MOOD, EXAMPLES, models, llm=llm, version=3, from_traffic=True)).sealed) == 30
+
+
+async def test_what_may_not_be_read_by_everybody_is_never_shown(llm, models, fake):
+    fake.answers["fake-nano"] = right_when_shown
+    private = [Example(f"mail me at anna{n}@example.org, it is {n % 2}", str(n % 2)) for n in range(100)]
+    task = replace(MOOD, recognised=True, incumbent="fake-strong")
+    with pytest.raises(NothingWorks):
+        await compile(task, private, replace(models, production=("fake-nano",)), llm=llm)
+    assert {len(call.json["messages"]) for call in fake.calls_to("fake-nano")} <= {1, 2}
 
 
 async def test_a_prompt_that_makes_a_call_as_dear_as_the_apps_own_model_is_not_taken(llm, models, fake):

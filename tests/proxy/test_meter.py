@@ -1,10 +1,12 @@
 """What is kept of a call that is over: never that it was free when nobody knows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from compiler.frame import Frame
 from compiler.pricing import PriceBook, Usage
 from compiler.task import Task
 from proxy.decide import Decision
@@ -91,3 +93,16 @@ def test_what_the_upstream_refused_is_a_call_that_cost_nothing(finish, kept):
     (entry,) = kept
     assert (entry.part, entry.booked, entry.cost) == ("whole", True, 0.0)
     assert entry.charge.failed
+
+
+@pytest.mark.parametrize(("frame", "inputs"), [(None, 100 - 20), (Frame.of(("Mood of: ", "")), 100 - 20 + 9)])
+def test_the_baseline_has_the_apps_own_words_that_a_card_stands_for(
+    meter, call_of, exchange_of, view_of, frame, inputs
+):
+    """Where only the data is sent, they are no part of what was sent."""
+    view = view_of(Task("mood", "user: Mood of: {text1}", incumbent="gpt-big", recognised=True), model="fake-nano")
+    card = replace(view.card, program=replace(view.card.program, frame=frame), static_tokens=20, original_tokens=9)
+    exchange = exchange_of()
+    exchange.attempt = exchange.attempt._replace(incumbent=False)
+    _, baseline = meter.price(call_of(), Decision(view, card), exchange, Usage(input=100, output=10))
+    assert baseline == pytest.approx((inputs * 1.0 + 10 * 2.0) / 1e6)
