@@ -28,7 +28,7 @@ CARD_TOKENS = (
 MARGIN = 0.1
 COMPILE_USD = 0.03  # a compile's own cap: two answers of the meta model, as long as may be, and the scoring
 BACKGROUND_USD = 0.20  # with all proofs
-META_CALLS, SCORING_CALLS = 2, 70  # of a compile: on this machine a meta call takes a minute
+META_CALLS, SCORING_CALLS = 2, 50  # of a compile: so few that no meta call is made, which takes minutes here
 
 Price = Mapping[str, float]
 
