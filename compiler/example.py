@@ -38,6 +38,10 @@ class Split:
     dev: tuple[Example, ...]
     holdout: tuple[Example, ...]
 
+    @property
+    def every(self) -> tuple[Example, ...]:
+        return (*self.reflect, *self.dev, *self.holdout)
+
 
 def load_examples(path: Path) -> list[Example]:
     """Read JSONL: `{"input", "expected"}` a line, or OpenAI's fine-tuning form `{"messages": [...]}`.

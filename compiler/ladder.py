@@ -57,7 +57,6 @@ class Found:
     sealed: list[Mark] = field(default_factory=list)
     holdout: tuple[Example, ...] = ()
     usd_per_call: float | None = None  # of the app's own model
-    notes: list[str] = field(default_factory=list)
     hopeless: str = ""
 
     @property
@@ -78,8 +77,7 @@ class Writer(Protocol):
 
 @dataclass
 class Ladder:
-    """`spare`: of the allowance, what the sealed examples will take. `from_traffic`: what is shown has to be such that
-    everybody may read it."""
+    """`from_traffic`: what is shown has to be such that everybody may read it."""
 
     task: Task
     contract: Contract
@@ -151,9 +149,9 @@ class Ladder:
     async def _seeds(self) -> None:
         broken = sum(bool(mark.broken) for mark in self.found.original)
         if broken >= BROKEN_SHARE * len(self.found.original):
-            await self._try(Candidate("original + format", self._framed(self._with_format(self._own_words))))
+            await self._try(Candidate("original + format", self._prompt(self._with_format(self.task.own_words))))
         if shown := self._demonstrations(None):
-            await self._try(Candidate("original + demonstrations", self._with_shown(self._own_words, shown)))
+            await self._try(Candidate("original + demonstrations", self._prompt(self.task.own_words, shown)))
             await self._draw(1)
         if not self._can_improve():
             return
@@ -162,9 +160,9 @@ class Ladder:
         rules = await self._written("rules", self.writer.rules(self.marker.model))
         if rules is None:
             return
-        await self._try(Candidate("rules", self._framed(rules)))
+        await self._try(Candidate("rules", self._prompt(rules)))
         if shown := self._shown_by_best or shown:
-            await self._try(Candidate("rules + demonstrations", self._with_shown(rules, shown)))
+            await self._try(Candidate("rules + demonstrations", self._prompt(rules, shown)))
 
     @property
     def _wanted(self) -> float:
@@ -192,11 +190,11 @@ class Ladder:
             mistakes = await self._mistakes(best.prompt, looked_at)
             if not mistakes:
                 return
-            base = best.prompt.system or self._own_words or self.task.wording
+            base = best.prompt.system or self.task.own_words or self.task.wording
             writing = self.writer.better(base, mistakes, self.marker.model)
             better = await self._written(f"reflection {number + 1}", writing)
             taken = better is not None and await self._try(
-                Candidate(f"reflection {number + 1}", replace(self._framed(better), demonstrations=self._shown_by_best))
+                Candidate(f"reflection {number + 1}", self._prompt(better, self._shown_by_best))
             )
             fruitless = 0 if taken else fruitless + 1
 
@@ -217,8 +215,8 @@ class Ladder:
         shown = self._demonstrations(Random(f"{self.seed}:{number}"))
         if shown and self._can_improve() and self._affords(len(self._dev)):
             best = self.found.best.prompt
-            base = best.system if best.frame == self.task.frame else self._own_words
-            await self._try(Candidate(f"other demonstrations {number}", self._with_shown(base, shown)))
+            base = best.system if best.frame == self.task.frame else self.task.own_words
+            await self._try(Candidate(f"other demonstrations {number}", self._prompt(base, shown)))
 
     async def _fewer(self) -> None:
         """Half of them, where that is as good: each is paid for on every call."""
@@ -295,7 +293,7 @@ class Ladder:
 
     def _demonstrations(self, random: Random | None) -> tuple[Example, ...]:
         shown = choose_demonstrations(self._showable, self.contract, random=random)
-        return tuple(Example(self._content(one.input), one.expected) for one in shown)
+        return tuple(Example(self.task.content(one.input), one.expected) for one in shown)
 
     @cached_property
     def _showable(self) -> list[Example]:
@@ -303,22 +301,12 @@ class Ladder:
         if not self.from_traffic:
             return [*examples]
         texts = [
-            self._content(e.input) if self.contract.kind == "label" else f"{e.input}\n{e.expected}" for e in examples
+            self.task.content(e.input) if self.contract.kind == "label" else f"{e.input}\n{e.expected}"
+            for e in examples
         ]
         return [example for example, fits in zip(examples, showable(texts), strict=True) if fits]
 
-    @property
-    def _own_words(self) -> str:
-        """What the app says today, where a card's system prompt stands."""
-        return self.task.wording if self.task.frame else self.task.instructions
-
-    def _content(self, text: str) -> str:
-        return self.task.frame.content(text) if self.task.frame else text
-
-    def _framed(self, system: str) -> Prompt:
-        return Prompt(system, (), self.task.frame)
-
-    def _with_shown(self, system: str, shown: tuple[Example, ...]) -> Prompt:
+    def _prompt(self, system: str, shown: tuple[Example, ...] = ()) -> Prompt:
         return Prompt(system, shown, self.task.frame)
 
     def _with_format(self, text: str) -> str:
@@ -338,9 +326,9 @@ class Ladder:
     @cached_property
     def _values(self) -> list[str]:
         """What no prompt may quote: the data of all examples, the sealed ones too, and answers in free form."""
-        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
+        every = self.examples.every
         answers = [] if self.contract.kind == "label" else [example.expected for example in every]
-        return [*(self._content(example.input) for example in every), *answers]
+        return [*(self.task.content(example.input) for example in every), *answers]
 
     @property
     def _allowed(self) -> Sequence[str]:

@@ -22,6 +22,7 @@ from compiler.ledger import Charge, Role
 from compiler.models import Models
 from compiler.pauses import Pauses
 from compiler.pricing import PriceBook, Usage
+from compiler.score import Answer
 from compiler.store import Store
 from compiler.tokens import TokenCounter
 
@@ -56,6 +57,9 @@ class Reply:
     refused: bool = False
     cost: float | None = None  # USD
     flex: bool = False  # answered at the slow and cheap tier: its time says nothing
+
+    def as_answer(self) -> Answer:
+        return Answer(self.text, tuple(self.tool_calls), self.finish_reason or None, self.refused)
 
     @property
     def usual_cost(self) -> float | None:

@@ -97,7 +97,7 @@ class Marker:
             raise
         except ModelFailed as error:
             return error
-        given = _answer(reply)
+        given = reply.as_answer()
         if broken := caught(given, self.contract, streamed=False):
             return _mark(1.0, reply, broken)
         found = score(Pair(example.input, _wanted(example), given), self.contract)
@@ -111,7 +111,7 @@ class Marker:
             self.allowance.take(1)
             reply = await self._ask(prompt, example)
             streamed = shown_early(self.contract.kind, len(reply.text))  # then a broken answer would be seen
-            found = score(Pair(example.input, _wanted(example), _answer(reply), streamed=streamed), self.contract)
+            found = score(Pair(example.input, _wanted(example), reply.as_answer(), streamed=streamed), self.contract)
             scored = await self._settled(found, judge=True)
             broken = scored.reason if scored.outcome == "fallback" else None
             return _mark(scored.d, reply, broken, scored.outcome)
@@ -153,7 +153,3 @@ def _mark(loss: float, reply: Reply, broken: str | None = None, outcome: Outcome
 
 def _wanted(example: Example) -> Answer:
     return Answer(example.expected, finish_reason="stop")
-
-
-def _answer(reply: Reply) -> Answer:
-    return Answer(reply.text, tuple(reply.tool_calls), reply.finish_reason or None, reply.refused)

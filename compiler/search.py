@@ -125,9 +125,11 @@ class _Compile:
             return self._card(own, first, "original", ("no prompt is written for calls of tools yet",))
         if why := self._not_scored(first):
             return await self._unscored(first, why)
-        found = [await self._climb(model) for model in self.models.production[:1]]
-        while found[-1].hopeless and len(found) < len(self.models.production):
-            found.append(await self._climb(self.models.production[len(found)]))
+        found: list[Found] = []
+        for model in self.models.production:
+            found.append(await self._climb(model))
+            if not found[-1].hopeless:
+                break
         best = found[-1]
         if best.hopeless:
             if self.task.trust == "proven":
@@ -164,7 +166,6 @@ class _Compile:
         arms = [arm for arm in (model, self.task.incumbent) if arm]
         allowance = Allowance(self.options.calls)
         self.allowances.append(allowance)
-        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
         marker = Marker(
             self.llm,
             model,
@@ -174,7 +175,7 @@ class _Compile:
             self.task.system or self.task.description,
             self.options.concurrency,
             allowance,
-            most_tokens(every),
+            most_tokens(self.examples.every),
         )
         margin = self.options.margin_text if self.contract.kind == "text" else self.options.margin
         ladder = Ladder(
@@ -197,15 +198,14 @@ class _Compile:
         return found
 
     def _of(self, found: Found) -> Card:
-        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
         labels = self.contract.kind == "label"
         sealed = [
             Sealed(mark.loss, mark.outcome, example.expected.strip() if labels else None)
             for mark, example in zip(found.sealed, found.holdout, strict=False)
         ]
-        if not self.from_traffic or any(example.times > 1 for example in every):
+        if not self.from_traffic or any(example.times > 1 for example in self.examples.every):
             sealed = []  # no sample of the traffic: users chose them, or what comes again and again is in it once
-        card = self._card(found.best.prompt, found.model, found.best.name, tuple(found.notes), found)
+        card = self._card(found.best.prompt, found.model, found.best.name, (), found)
         ours = sum(mark.usd for mark in found.marks) / len(found.marks)
         return replace(card, sealed=tuple(sealed), usd_per_call=(found.usd_per_call, ours))
 
@@ -260,8 +260,7 @@ class _Compile:
         tokens = TokenCounter()
         original = Prompt(self.task.instructions).opening()
         literals = prompt.frame.literals if prompt.frame else ()  # of the app's message, which is sent without them
-        every = (*self.examples.reflect, *self.examples.dev, *self.examples.holdout)
-        everything = json.dumps([[e.input, e.expected] for e in every])
+        everything = json.dumps([[e.input, e.expected] for e in self.examples.every])
         dialogues = " ".join(self._writer.dialogues)
         return Card(
             task=self.task.name,
@@ -309,8 +308,7 @@ class _MetaModel:
 
     async def invariants(self) -> Sequence[str]:
         """Of the app's words that a card's prompt stands for, and of them alone what the meta model says."""
-        task = self._work.task
-        own = task.wording if task.frame else task.instructions
+        own = self._work.task.own_words
         told = [rule for rule in (await self._analysis()).invariants if rule in own]
         return [*dict.fromkeys([*invariants(own), *told])]
 
@@ -335,8 +333,7 @@ class _MetaModel:
         """A few of each kind, and of a recognised task their data alone."""
         task, shown = self._work.task, self._work.examples.reflect
         chosen = choose_demonstrations(shown, self._work.contract) or shown
-        content: Callable[[str], str] = task.frame.content if task.frame else lambda text: text
-        return [Example(content(one.input), one.expected) for one in chosen]
+        return [Example(task.content(one.input), one.expected) for one in chosen]
 
     async def _ask(self, dialogue: str, messages: Sequence[dict[str, Any]]) -> str:
         work = self._work

@@ -1,6 +1,5 @@
 """A recorded request, run once more on the card's model, off the path: a pair."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +46,7 @@ class Shadow:
             reply.model if reply else "",
             (observation.seconds, reply.seconds) if reply and not reply.flex else None,
             (observation.cost, reply.usual_cost if reply else 0.0),
-            in_text(_answer(reply)) if reply else "",
+            in_text(reply.as_answer()) if reply else "",
         )
 
     def _body(self, observation: Observation) -> dict[str, Any]:
@@ -65,7 +64,7 @@ class Shadow:
         pair = Pair(
             input_of(observation),
             Answer(observation.answer, tuple(observation.tool_calls), "stop"),
-            _answer(reply) if reply else None,
+            reply.as_answer() if reply else None,
             observation.expected,
             streamed=observation.request.get("stream") is True,
         )
@@ -80,8 +79,3 @@ class Shadow:
 def most_tokens(observation: Observation) -> int:
     """That another answer to it may take."""
     return ROOM + ROOM_TIMES * (observation.usage[2] if len(observation.usage) > 2 else 0)
-
-
-def _answer(reply: Reply) -> Answer:
-    calls: tuple[Mapping[str, Any], ...] = tuple(reply.tool_calls)
-    return Answer(reply.text, calls, reply.finish_reason or None, reply.refused)

@@ -56,6 +56,15 @@ class Task:
         said = self.frame.instructions if self.frame else self.description
         return said if self.system is None else f"{self.system}\n\n{said}"
 
+    @property
+    def own_words(self) -> str:
+        """What of the app's words a card's prompt stands for."""
+        return self.wording if self.frame else self.instructions
+
+    def content(self, text: str) -> str:
+        """What of an input a card's prompt is sent."""
+        return self.frame.content(text) if self.frame else text
+
     def definition(self) -> str:
         """Hash of what a card depends on: a card compiled for another definition is never served."""
         return self._definition
